@@ -1,0 +1,120 @@
+//! Names that others rely on: namespaces, labels, and how everything made for a lease is called.
+
+use std::fmt;
+
+/// Namespace of the operator.
+pub const OPERATOR_NAMESPACE: &str = "leasehold-system";
+/// The operator's ServiceAccount, in [`OPERATOR_NAMESPACE`].
+pub const OPERATOR_ACCOUNT: &str = "leasehold";
+/// The user name under which the policies know the operator.
+pub const OPERATOR_USERNAME: &str = "system:serviceaccount:leasehold-system:leasehold";
+/// Namespace of the leases' ServiceAccounts; nobody but the operator may write there.
+pub const ISSUING_NAMESPACE: &str = "leasehold-leases";
+/// Label with the UID of the lease an object was made for.
+pub const LABEL_LEASE_UID: &str = "leasehold.dev/lease-uid";
+/// Label with the name of the lifecycle.
+pub const LABEL_LIFECYCLE: &str = "leasehold.dev/lifecycle";
+/// Label with the namespace of the lease and its lifecycle.
+pub const LABEL_NAMESPACE: &str = "leasehold.dev/namespace";
+/// Label with the grant a RoleBinding is for.
+pub const LABEL_GRANT: &str = "leasehold.dev/grant";
+/// The recommended label that says who manages an object.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`LABEL_MANAGED_BY`], and the field manager of every write.
+pub const MANAGER: &str = "leasehold";
+/// Annotation `<namespace>/<name>` of the lease.
+pub const ANNOTATION_LEASE: &str = "leasehold.dev/lease";
+/// Type of the Secret that delivers a token. Types are immutable, so policy can rest on it where a label would not do.
+pub const SECRET_TYPE: &str = "leasehold.dev/credential";
+
+/// UID of a lease: what everything made for it is named after.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseUid(String);
+
+impl LeaseUid {
+    /// Takes a UID as the API server gives it (RFC 4122, 36 characters). `None` for anything else.
+    #[must_use]
+    pub fn parse(uid: &str) -> Option<Self> {
+        let hex = uid.chars().filter(|c| *c != '-');
+        let ok = uid.len() == 36 && hex.clone().count() == 32 && hex.clone().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
+        ok.then(|| Self(uid.to_owned()))
+    }
+
+    /// The 32 hexadecimal digits without dashes.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.0.chars().filter(|c| *c != '-').collect()
+    }
+
+    /// As the API server writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for LeaseUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Name of the ServiceAccount of a lease: `<namespace>.<lifecycle>.<32 hex of the lease UID>.<deadline, unix seconds>`.
+///
+/// Audit logs and foreign trust policies can read it, and a static policy reads the deadline out of it.
+#[must_use]
+pub fn account(namespace: &str, lifecycle: &str, lease: &LeaseUid, deadline_seconds: i64) -> String {
+    format!("{namespace}.{lifecycle}.{}.{deadline_seconds}", lease.hex())
+}
+
+/// The deadline (unix seconds) in an account's name, if the name belongs to this lease.
+#[must_use]
+pub fn account_deadline(name: &str, lease: &LeaseUid) -> Option<i64> {
+    let mut parts = name.split('.');
+    let (_, _, hex, deadline) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    (parts.next().is_none() && hex == lease.hex()).then(|| deadline.parse().ok()).flatten()
+}
+
+/// Name of the backstop Job and of the Role and RoleBinding through which a requester mints.
+#[must_use]
+pub fn issuing(lease: &LeaseUid) -> String {
+    format!("lease-{}", lease.hex())
+}
+
+/// Name of the RoleBinding that gives one grant.
+#[must_use]
+pub fn binding(lease: &LeaseUid, grant: &str) -> String {
+    format!("leasehold-{}-{grant}", lease.hex())
+}
+
+/// Name of the delivered Secret if the lease names none.
+#[must_use]
+pub fn default_secret(lease_name: &str) -> String {
+    format!("lease-{lease_name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid() -> LeaseUid {
+        LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap()
+    }
+
+    #[test]
+    fn an_accounts_name_tells_its_deadline_to_its_own_lease_only() {
+        let name = account("payments", "nightly", &uid(), 1_764_000_000);
+        assert_eq!(name, "payments.nightly.5f2c8a8e000040008000000000000000.1764000000");
+        assert_eq!(account_deadline(&name, &uid()), Some(1_764_000_000));
+        let other = LeaseUid::parse("6f2c8a8e-0000-4000-8000-000000000000").unwrap();
+        assert_eq!(account_deadline(&name, &other), None);
+        assert_eq!(account_deadline("a.b.c", &uid()), None);
+    }
+
+    #[test]
+    fn only_real_uids_name_anything() {
+        for bad in ["", "x", "5F2C8A8E-0000-4000-8000-000000000000", "5f2c8a8e00004000800000000000000000000"] {
+            assert_eq!(LeaseUid::parse(bad), None, "{bad}");
+        }
+    }
+}

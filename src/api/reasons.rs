@@ -1,0 +1,249 @@
+//! Every word that a status may say: closed lists, documented in `docs/reference`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum whose variants are written as they are named, with a list of all and the sentence that documents each.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[doc = $text:literal])+ $variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum $name { $($(#[doc = $text])+ $variant),+ }
+
+        impl $name {
+            /// Every word, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// As it is written in a status.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant)),+ }
+            }
+
+            /// What it means, for the reference.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($text),+).trim_ascii()),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Types of the conditions of leases and lifecycles.
+    ConditionType {
+        /// Lease: the terms of the lifecycle allow it.
+        Allowed,
+        /// Lease: whoever must agree has agreed.
+        Approved,
+        /// Lease: account, bindings and token were made, and the token was delivered.
+        Issued,
+        /// Lease: the credential is usable now.
+        Active,
+        /// Lease: the credential is dead, and that is proven. Unknown until then.
+        Revoked,
+        /// Lease: it is moving towards its next state.
+        Reconciling,
+        /// Lease: it was denied or it failed; nothing more will happen.
+        Stalled,
+        /// Lease: a role that it holds has gained rights since it was issued.
+        RoleWidened,
+        /// Lifecycle: its spec was accepted.
+        Ready,
+        /// Lifecycle: the operator may bind every granted role.
+        GrantsAllowed,
+        /// Lifecycle: leases may be issued now.
+        Leasable,
+        /// Lifecycle: every lease also holds what the cluster gives to all service accounts.
+        AmbientRights,
+    }
+}
+
+words! {
+    /// Where a lease is. Also the reason of its condition Active.
+    Phase {
+        /// It was created and is being looked at, or waits for something the conditions name.
+        Pending,
+        /// Its objects are being made.
+        Issuing,
+        /// Its credential is usable.
+        Active,
+        /// Its end has come; what was made is being taken down, or its death is being proven.
+        Ending,
+        /// It ended because its time was up.
+        Expired,
+        /// It ended before its time was up.
+        Revoked,
+        /// It was refused; nothing was issued.
+        Denied,
+        /// Issuing it failed; whatever was made is gone.
+        Failed,
+    }
+}
+
+words! {
+    /// Why a lease ended.
+    EndReason {
+        /// Its time was up.
+        Expired,
+        /// The lease was deleted.
+        LeaseDeleted,
+        /// The lifecycle's stopPolicy is HoldAndRevoke.
+        LifecycleStopped,
+        /// The lifecycle's expirationTime has passed.
+        LifecycleExpired,
+        /// The lifecycle was deleted.
+        LifecycleDeleted,
+        /// The lifecycle no longer grants what the lease holds.
+        GrantWithdrawn,
+        /// A role that the lease holds gained rights.
+        RoleWidened,
+        /// Somebody else deleted the lease's account.
+        AccountDeleted,
+        /// Somebody else deleted a binding of the lease.
+        BindingDeleted,
+        /// Somebody else deleted or changed the delivered Secret.
+        SecretChanged,
+        /// The lease was refused after something had been made for it.
+        Denied,
+        /// An object that is not the lease's has a name that the lease needs.
+        NameCollision,
+        /// A role changed between the decision and the binding.
+        ApprovalStale,
+        /// The operator lacks a right that issuing needs; the message has what to add.
+        MissingRight,
+        /// The API server refused what issuing needs for good.
+        Rejected,
+    }
+}
+
+words! {
+    /// What proves that a credential is dead.
+    Evidence {
+        /// An API server refused the very token, which it had accepted after issue; every API server in contact with etcd refuses it within 10 s of the deletion.
+        TokenReviewRefused,
+        /// The account's UID is gone, and the 10 s for which any API server may remember a token have passed.
+        AccountGoneAndWaited,
+        /// The account's UID is gone, and every token that was ever minted for it is past its own expiry: for audiences that verify without asking the API server.
+        AccountGoneAndExpired,
+    }
+}
+
+words! {
+    /// Reasons of a lease's conditions besides phases, end reasons and evidence.
+    LeaseReason {
+        /// Allowed: every rule is met.
+        TermsMet,
+        /// Allowed: at least one rule is not met; the message names all of them.
+        TermsViolated,
+        /// Allowed: not decided yet.
+        Checking,
+        /// Allowed: the admission policies that Leasehold rests on are not in force; nothing is issued until they are.
+        PolicyNotEnforced,
+        /// Approved: the lifecycle's terms ask nobody.
+        NotRequired,
+        /// Issued: account, bindings and token are there.
+        Delivered,
+        /// Issued: the API server did not take a call; it is tried again.
+        Retrying,
+        /// Issued: nothing was made.
+        NotIssued,
+        /// Revoked: the account is gone; the time for which API servers may remember a token is running.
+        Waiting,
+        /// Revoked: what must be deleted could not be deleted; it is tried again for ever.
+        DeletionFailing,
+        /// Revoked: gone from the API server, but verifiers that never ask it accept a token until `outlivesUntil`.
+        NotRevocableOffline,
+        /// Revoked: the lease is active.
+        NotEnded,
+        /// Reconciling: something is left to delete although the credential is dead.
+        CleaningUp,
+        /// RoleWidened: a role gained rights and the terms say to report it.
+        Reported,
+    }
+}
+
+words! {
+    /// Reasons of a lifecycle's conditions.
+    LifecycleReason {
+        /// Ready: the spec is accepted.
+        Accepted,
+        /// Ready: a validation cannot be used; the message says which and why.
+        ValidationInvalid,
+        /// GrantsAllowed: the operator may bind every granted role.
+        Allowed,
+        /// GrantsAllowed: the operator may not bind a granted role; the message has the manifest to add.
+        MissingRight,
+        /// GrantsAllowed: a granted role does not exist.
+        RoleNotFound,
+        /// GrantsAllowed: the API server could not be asked.
+        Unknown,
+        /// Leasable: leases may be issued.
+        Leasable,
+        /// Leasable: stopPolicy holds.
+        Stopped,
+        /// Leasable: expirationTime has passed.
+        Expired,
+        /// Leasable: the admission policies that Leasehold rests on are not in force.
+        PolicyNotEnforced,
+        /// Leasable: the spec is not accepted.
+        NotReady,
+        /// AmbientRights: roles are bound to every service account; the message names the bindings.
+        Found,
+        /// AmbientRights: nothing beyond what every cluster gives.
+        NoneFound,
+    }
+}
+
+words! {
+    /// What a record of the history tells.
+    Happening {
+        /// The lease was created.
+        Requested,
+        /// The terms were met.
+        Allowed,
+        /// It was refused.
+        Denied,
+        /// The credential was issued.
+        Issued,
+        /// Issuing failed.
+        Failed,
+        /// The end came.
+        Ended,
+        /// Account and bindings were gone.
+        Revoked,
+        /// Its death was proven.
+        Verified,
+        /// Something was found that nobody answers for, and taken down.
+        Swept,
+        /// A granted role gained rights.
+        RoleWidened,
+    }
+}
+
+impl EndReason {
+    /// The phase in which a lease with this end rests.
+    #[must_use]
+    pub fn phase(self) -> Phase {
+        match self {
+            Self::Expired => Phase::Expired,
+            Self::Denied => Phase::Denied,
+            Self::NameCollision | Self::ApprovalStale | Self::MissingRight | Self::Rejected => Phase::Failed,
+            _ => Phase::Revoked,
+        }
+    }
+}
+
+impl Phase {
+    /// Whether nothing more will happen to a lease in this phase.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Expired | Self::Revoked | Self::Denied | Self::Failed)
+    }
+}
