@@ -1,3 +1,24 @@
-#![doc = "Leasehold: leases of short-lived, least-privilege credentials for non-human identities, ended with proof."]
+//! Leasehold: leases of short-lived, least-privilege credentials for non-human identities, ended with proof.
+//!
+//! The way of one change:
+//!
+//! ```text
+//! watch event ─> controllers::feed ─> controllers::index ─> domain::agenda ─> controllers::visit
+//!                                                                               │  ▲
+//!                        domain::decide (what next?) ◄── Observed ──────────────┘  │
+//!                                │ Call                                            │
+//!                        cluster::execute (the only writer) ── Answer ─> domain::learn
+//! ```
+//!
+//! - [`api`]: the custom resources, types only; [`schema`]: their definitions as they are shipped
+//! - [`domain`]: pure decisions; no client, clock, environment, randomness, logging
+//! - [`cluster`]: the API server
+//! - [`controllers`]: watches, the index, the loop that starts visits
+//! - [`runtime`]: the process
+
 pub mod api;
+pub mod cluster;
+pub mod controllers;
+pub mod domain;
+pub mod runtime;
 pub mod schema;

@@ -32,8 +32,7 @@ use super::{DNS_LABEL, Duration, lifecycle::DeliveryType, status::CredentialLeas
     selectable = ".spec.requestedBy.username",
     selectable = ".status.phase",
     validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
-        .message("name the lease with at most 63 lower-case letters, digits and dashes, without dots: other names are made from it")
-        .field_path(".metadata.name"),
+        .message("name the lease with at most 63 lower-case letters, digits and dashes, without dots: other names are made from it"),
     validation = Rule::new("self.spec == oldSelf.spec")
         .message("a lease is immutable: create another one, and delete this one to end it now")
         .field_path(".spec"),

@@ -30,8 +30,7 @@ use super::{Condition, DNS_LABEL, Duration, Time};
     selectable = ".spec.class",
     selectable = ".spec.owner.team",
     validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
-        .message("name the lifecycle with at most 63 lower-case letters, digits and dashes, without dots: it becomes a part of its accounts' names")
-        .field_path(".metadata.name"),
+        .message("name the lifecycle with at most 63 lower-case letters, digits and dashes, without dots: it becomes a part of its accounts' names"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountLifecycleSpec {

@@ -145,6 +145,18 @@ pub struct PolicyRule {
     pub non_resource_urls: Vec<String>,
 }
 
+impl std::fmt::Display for PolicyRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let groups: Vec<&str> = self.api_groups.iter().map(|g| if g.is_empty() { "core" } else { g }).collect();
+        write!(f, "{}", self.verbs.join(","))?;
+        if !self.non_resource_urls.is_empty() {
+            return write!(f, " on {}", self.non_resource_urls.join(","));
+        }
+        write!(f, " on {} of {}", self.resources.join(","), groups.join(","))?;
+        if self.resource_names.is_empty() { Ok(()) } else { write!(f, " named {}", self.resource_names.join(",")) }
+    }
+}
+
 /// How the token reaches its holder, with every name resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

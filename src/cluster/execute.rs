@@ -1,0 +1,310 @@
+//! `perform(call) -> answer`: the only writer.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+use k8s_openapi::{
+    api::{
+        authentication::v1::TokenReview,
+        authorization::v1::SubjectAccessReview,
+        rbac::v1::{ClusterRole, Role, RoleBinding},
+    },
+    apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    ask::{self, path},
+    exchange::{Ask, Exchange},
+    fence, render,
+    render::Endpoint,
+    token::{Token, Vault},
+};
+use crate::{
+    api::{
+        CredentialLease, ServiceAccountLifecycle, Time,
+        lifecycle::{RoleKind, RoleRef},
+        names,
+        status::CredentialLeaseStatus,
+    },
+    domain::{
+        call::{Answer, Call, Class, Failure},
+        observed::{Child, ObjectId, Observed, RoleSeen, TokenFacts},
+        rbac,
+    },
+};
+
+/// Makes the calls that were decided on.
+pub struct Execute {
+    exchange: Exchange,
+    vault: Arc<Vault>,
+    endpoint: Endpoint,
+}
+
+/// Just enough of any object.
+#[derive(Deserialize)]
+struct Partial {
+    #[serde(default)]
+    metadata: ObjectMeta,
+}
+
+impl Execute {
+    /// Writes through `exchange`, keeps tokens in `vault`; delivered kubeconfigs name `endpoint`.
+    #[must_use]
+    pub fn new(exchange: Exchange, vault: Arc<Vault>, endpoint: Endpoint) -> Self {
+        Self { exchange, vault, endpoint }
+    }
+
+    /// Performs one call for the lease as it was seen when the call was decided.
+    pub async fn perform(&self, seen: &Observed, call: &Call, now: Time) -> Answer {
+        let answer = match call {
+            Call::CheckAccess => self.check_access(seen).await,
+            Call::ReadLifecycle => self.read_lifecycle(seen).await,
+            Call::ReadRole { grant } => self.read_role(seen, grant).await,
+            Call::Create(child) => self.create(seen, child, now).await,
+            Call::Find(Child::Secret) => self.find_secret(seen).await,
+            Call::Find(child) => self.find(seen, child).await,
+            Call::MintToken { account } => self.mint(seen, account, now).await,
+            Call::ReviewToken => self.review(seen).await,
+            Call::Delete { child, id } => self.delete(child, id).await,
+            Call::WriteStatus(status) => self.write_status(seen, status).await,
+            Call::ConfirmGone => self.confirm_gone(seen).await,
+            Call::DeleteLease => self.delete_lease(seen).await,
+            Call::Evaluate | Call::Reserve | Call::Record(_) => Err(invalid("this call is not for the API server")),
+        };
+        answer.unwrap_or_else(Answer::Failed)
+    }
+
+    async fn check_access(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let Some(spec) = seen.lease.spec.as_ref() else { return Err(invalid("the lease has no spec")) };
+        let ask = Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/subjectaccessreviews").json(&render::access_review(seen, spec))?;
+        let review: SubjectAccessReview = self.exchange.send(ask).await?.decode()?;
+        let status = review.status.ok_or_else(|| transient("the API server did not answer whether the requester may lease"))?;
+        Ok(Answer::Access(status.allowed))
+    }
+
+    async fn read_lifecycle(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let recorded = seen.lease.status.request.as_ref().map(|r| r.lifecycle.name.as_str());
+        let Some(name) = seen.lease.spec.as_ref().map(|s| s.lifecycle_ref.name.as_str()).or(recorded) else { return Err(invalid("the lease names no lifecycle")) };
+        let path = path::<ServiceAccountLifecycle>(&seen.lease.namespace, name);
+        Ok(Answer::Lifecycle(self.get::<ServiceAccountLifecycle>(path).await?.map(Box::new)))
+    }
+
+    async fn read_role(&self, seen: &Observed, grant: &str) -> Result<Answer, Failure> {
+        let Some(role) = seen.role_of(grant) else { return Err(invalid("the lifecycle has no such grant")) };
+        self.role(&seen.lease.namespace, role).await.map(Answer::Role)
+    }
+
+    /// The role as the API server has it now.
+    ///
+    /// # Errors
+    /// If the API server cannot say.
+    pub async fn role(&self, namespace: &str, role: &RoleRef) -> Result<Option<RoleSeen>, Failure> {
+        let found = match role.kind {
+            RoleKind::Role => self.get::<Role>(path::<Role>(namespace, &role.name)).await?.map(|r| (r.metadata, r.rules)),
+            RoleKind::ClusterRole => self.get::<ClusterRole>(path::<ClusterRole>("", &role.name)).await?.map(|r| (r.metadata, r.rules)),
+        };
+        Ok(found.map(|(metadata, rules)| RoleSeen { uid: metadata.uid.unwrap_or_default(), rules: rbac::rules(rules.as_ref()) }))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, Failure> {
+        let reply = self.exchange.send(Ask::new(Method::GET, path)).await?;
+        if reply.code == StatusCode::NOT_FOUND { Ok(None) } else { reply.decode().map(Some) }
+    }
+
+    async fn create(&self, seen: &Observed, child: &Child, now: Time) -> Result<Answer, Failure> {
+        match child {
+            Child::Job => self.post(seen, child, render::job(seen, now)).await,
+            Child::Account => self.post(seen, child, render::account(seen)).await,
+            Child::Binding(grant) => self.post(seen, child, render::binding(seen, grant)).await,
+            Child::MintRole => self.post(seen, child, render::mint_role(seen)).await,
+            Child::MintBinding => self.post(seen, child, render::mint_binding(seen)).await,
+            Child::Secret => self.deliver(seen).await,
+        }
+    }
+
+    async fn post<T: Serialize>(&self, seen: &Observed, child: &Child, body: Option<T>) -> Result<Answer, Failure> {
+        let (Some(body), Some((namespace, _))) = (body, render::place(child, seen)) else { return Err(invalid("the lease does not say enough to make it")) };
+        let reply = self.exchange.send(Ask::new(Method::POST, ask::child_path(child, &namespace, None)).json(&body)?.metadata()).await?;
+        if reply.code == StatusCode::CONFLICT {
+            return match self.find(seen, child).await? {
+                // What was in the way is gone again, or the conflict was another one: it is tried again.
+                Answer::Absent => Err(reply.failure()),
+                other => Ok(other),
+            };
+        }
+        present(&reply.decode::<Partial>()?.metadata)
+    }
+
+    /// Looks for an object by its name: ours, a stranger's, or none.
+    async fn find(&self, seen: &Observed, child: &Child) -> Result<Answer, Failure> {
+        let Some((namespace, name)) = render::place(child, seen) else { return Ok(Answer::Absent) };
+        let ask = Ask::new(Method::GET, ask::child_path(child, &namespace, Some(&name)));
+        // A binding is compared with ours, since others may write bindings in its namespace; of the rest the metadata says enough.
+        let ours = match child {
+            Child::Binding(grant) => render::binding(seen, grant),
+            _ => None,
+        };
+        let reply = self.exchange.send(if ours.is_some() { ask } else { ask.metadata() }).await?;
+        if reply.code == StatusCode::NOT_FOUND {
+            return Ok(Answer::Absent);
+        }
+        let metadata = reply.decode::<Partial>()?.metadata;
+        let same = match ours {
+            Some(ours) => fence::same_binding(&reply.decode::<RoleBinding>()?, &ours),
+            None => true,
+        };
+        if same && fence::is_of(&metadata, &seen.lease.uid) { present(&metadata) } else { Ok(Answer::Stranger) }
+    }
+
+    /// Creates the Secret, or writes into the one that an earlier self created: a JSON patch that tests our label reads nothing.
+    async fn deliver(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let (Some(token), Some((namespace, name))) = (self.vault.get(&seen.lease.uid), render::place(&Child::Secret, seen)) else {
+            return Err(transient("this process holds no token for the lease"));
+        };
+        let (Some(secret), Some(data)) = (render::secret(seen, &token, &self.endpoint), render::secret_data(seen, &token, &self.endpoint)) else {
+            return Err(transient("the token's facts are not known"));
+        };
+        let reply = self.exchange.send(Ask::new(Method::POST, ask::child_path(&Child::Secret, &namespace, None)).json(&secret)?.metadata()).await?;
+        if reply.code != StatusCode::CONFLICT {
+            return present(&reply.decode::<Partial>()?.metadata);
+        }
+        let label = "/metadata/labels/leasehold.dev~1lease-uid";
+        let patch = serde_json::json!([
+            {"op": "test", "path": label, "value": seen.lease.uid.as_str()},
+            {"op": "add", "path": "/data", "value": data},
+        ]);
+        let ask = Ask::new(Method::PATCH, ask::child_path(&Child::Secret, &namespace, Some(&name))).patch("application/json-patch+json").json(&patch)?.metadata();
+        let reply = self.exchange.send(ask).await?;
+        match reply.code {
+            StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => Ok(Answer::Stranger),
+            StatusCode::NOT_FOUND => Err(Failure { class: Class::Conflict, ..reply.failure() }),
+            _ => present(&reply.decode::<Partial>()?.metadata),
+        }
+    }
+
+    /// Looks at a delivered Secret without any right to read it: an empty dry-run patch that answers metadata only.
+    async fn find_secret(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let Some((namespace, name)) = render::place(&Child::Secret, seen) else { return Ok(Answer::Absent) };
+        let path = format!("{}?dryRun=All", ask::child_path(&Child::Secret, &namespace, Some(&name)));
+        let ask = Ask::new(Method::PATCH, path).patch("application/merge-patch+json").json(&serde_json::json!({}))?.metadata();
+        let reply = self.exchange.send(ask).await?;
+        match reply.code {
+            StatusCode::NOT_FOUND => return Ok(Answer::Absent),
+            StatusCode::FORBIDDEN => return Ok(Answer::Stranger),
+            _ => {}
+        }
+        let metadata = reply.decode::<Partial>()?.metadata;
+        if !fence::is_of(&metadata, &seen.lease.uid) {
+            return Ok(Answer::Stranger);
+        }
+        let foreign = metadata.managed_fields.iter().flatten().any(|entry| entry.manager.as_deref().is_some_and(|manager| !manager.starts_with(names::MANAGER)));
+        if foreign { Ok(Answer::Touched) } else { present(&metadata) }
+    }
+
+    async fn mint(&self, seen: &Observed, account: &ObjectId, now: Time) -> Result<Answer, Failure> {
+        let Some(deadline) = seen.deadline() else { return Err(invalid("the lease has no deadline")) };
+        let left = deadline.since(now).max(0) / 1000 + 1;
+        let audiences = seen.lease.spec.as_ref().map(|s| s.audiences.clone()).unwrap_or_default();
+        let path = format!("{}/token", ask::child_path(&Child::Account, &account.namespace, Some(&account.name)));
+        let reply = self.exchange.send(Ask::new(Method::POST, path).json(&render::token_request(account, audiences, left))?).await?;
+        if reply.code == StatusCode::NOT_FOUND {
+            return Err(Failure { class: Class::Conflict, ..reply.failure() });
+        }
+        let minted: Minted = reply.decode()?;
+        let token = Token::new(minted.status.token);
+        let facts = TokenFacts { credential_id: token.credential_id(), expires: minted.status.expiration_timestamp };
+        self.vault.keep(&seen.lease.uid, token);
+        Ok(Answer::Token(facts))
+    }
+
+    async fn review(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let Some(token) = self.vault.get(&seen.lease.uid) else { return Err(transient("this process holds no token for the lease")) };
+        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews").json(&render::token_review(&token, seen.audiences()))?;
+        let review: TokenReview = self.exchange.send(ask).await?.decode()?;
+        let status = review.status.ok_or_else(|| transient("the API server did not say whether it knows the token"))?;
+        Ok(Answer::Reviewed(status.authenticated == Some(true)))
+    }
+
+    async fn delete(&self, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
+        let path = ask::child_path(child, &id.namespace, Some(&id.name));
+        let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(&id.uid))?).await?;
+        if !reply.code.is_success() {
+            return ask::gone(&reply);
+        }
+        // A deletion answers with the object if somebody's finalizer holds it: an account held like that still authenticates.
+        let held: Option<Partial> = reply.decode().ok();
+        match held.and_then(|object| object.metadata.finalizers).filter(|finalizers| !finalizers.is_empty()) {
+            None => Ok(Answer::Done),
+            Some(finalizers) => Err(conflict(format!("{}/{} is held by finalizers of others: {}", id.namespace, id.name, finalizers.join(", ")))),
+        }
+    }
+
+    async fn write_status(&self, seen: &Observed, status: &CredentialLeaseStatus) -> Result<Answer, Failure> {
+        let lease = &seen.lease;
+        let body = serde_json::json!({
+            "apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease",
+            "metadata": {"namespace": lease.namespace, "name": lease.name, "uid": lease.uid.as_str(), "resourceVersion": lease.resource_version},
+            "spec": lease.spec, "status": status,
+        });
+        let path = format!("{}/status?fieldManager={}", path::<CredentialLease>(&lease.namespace, &lease.name), names::MANAGER);
+        let reply = self.exchange.send(Ask::new(Method::PUT, path).json(&body)?.metadata()).await?;
+        if reply.code == StatusCode::NOT_FOUND {
+            return Err(Failure { class: Class::Conflict, ..reply.failure() });
+        }
+        Ok(Answer::Written(reply.decode::<Partial>()?.metadata.resource_version.unwrap_or_default()))
+    }
+
+    async fn confirm_gone(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let reply = self.exchange.send(Ask::new(Method::GET, path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name)).metadata()).await?;
+        if reply.code == StatusCode::NOT_FOUND {
+            return Ok(Answer::Absent);
+        }
+        let metadata = reply.decode::<Partial>()?.metadata;
+        if metadata.uid.as_deref() == Some(seen.lease.uid.as_str()) { Err(conflict("the lease is there".into())) } else { Ok(Answer::Absent) }
+    }
+
+    async fn delete_lease(&self, seen: &Observed) -> Result<Answer, Failure> {
+        let path = path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name);
+        let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(seen.lease.uid.as_str()))?).await?;
+        if reply.code.is_success() { Ok(Answer::Done) } else { ask::gone(&reply) }
+    }
+}
+
+/// The part of a TokenRequest's answer that matters. No `Debug`: it holds a token.
+#[derive(Deserialize)]
+struct Minted {
+    status: MintedStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MintedStatus {
+    token: String,
+    expiration_timestamp: Time,
+}
+
+fn present(metadata: &ObjectMeta) -> Result<Answer, Failure> {
+    fence::identity(metadata).map(Answer::Present).ok_or_else(|| transient("the answer names no object"))
+}
+
+/// Deletes only the object with this UID, and does not answer with the object where nothing holds it.
+fn by_uid(uid: &str) -> DeleteOptions {
+    DeleteOptions {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        propagation_policy: Some("Background".into()),
+        ..DeleteOptions::default()
+    }
+}
+
+fn invalid(message: &str) -> Failure {
+    Failure { class: Class::Invalid, message: message.into(), retry_after: None }
+}
+
+fn transient(message: &str) -> Failure {
+    Failure { class: Class::Transient, message: message.into(), retry_after: None }
+}
+
+fn conflict(message: String) -> Failure {
+    Failure { class: Class::Conflict, message, retry_after: None }
+}

@@ -1,0 +1,99 @@
+//! Is it ours? The one place where an object that is there already is told from a stranger's.
+
+use k8s_openapi::{
+    api::rbac::v1::RoleBinding,
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+use crate::{
+    api::names::{self, LeaseUid},
+    domain::observed::{Child, ObjectId},
+};
+
+/// The lease that an object's label says it was made for.
+#[must_use]
+pub fn lease_of(metadata: &ObjectMeta) -> Option<LeaseUid> {
+    LeaseUid::parse(metadata.labels.as_ref()?.get(names::LABEL_LEASE_UID)?)
+}
+
+/// Whether an object carries the label of this lease.
+#[must_use]
+pub fn is_of(metadata: &ObjectMeta, lease: &LeaseUid) -> bool {
+    lease_of(metadata).as_ref() == Some(lease)
+}
+
+/// Whether a RoleBinding says what ours would say: whoever may write RoleBindings in a namespace can put our label on one.
+#[must_use]
+pub fn same_binding(found: &RoleBinding, ours: &RoleBinding) -> bool {
+    found.role_ref == ours.role_ref && found.subjects == ours.subjects
+}
+
+/// An object's identity.
+#[must_use]
+pub fn identity(metadata: &ObjectMeta) -> Option<ObjectId> {
+    Some(ObjectId { namespace: metadata.namespace.clone()?, name: metadata.name.clone()?, uid: metadata.uid.clone()? })
+}
+
+/// Which object of a lease this is, if kind, namespace, name and label agree; else it is nobody's business.
+#[must_use]
+pub fn child_of(kind: Kind, metadata: &ObjectMeta) -> Option<(LeaseUid, Child)> {
+    let lease = lease_of(metadata)?;
+    let name = metadata.name.as_deref()?;
+    let issuing = metadata.namespace.as_deref() == Some(names::ISSUING_NAMESPACE);
+    let child = match kind {
+        Kind::Account if issuing && names::account_deadline(name, &lease).is_some() => Child::Account,
+        Kind::Job if issuing && name == names::issuing(&lease) => Child::Job,
+        Kind::Role if issuing && name == names::issuing(&lease) => Child::MintRole,
+        Kind::Binding if issuing && name == names::issuing(&lease) => Child::MintBinding,
+        Kind::Binding if !issuing => {
+            let grant = name.strip_prefix(&names::binding(&lease, ""))?;
+            Child::Binding(grant.to_owned())
+        }
+        _ => return None,
+    };
+    Some((lease, child))
+}
+
+/// The kinds of object that are watched for leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Account,
+    Job,
+    Role,
+    Binding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(namespace: &str, name: &str, uid: &str) -> ObjectMeta {
+        ObjectMeta {
+            namespace: Some(namespace.into()),
+            name: Some(name.into()),
+            labels: Some([(names::LABEL_LEASE_UID.to_owned(), uid.to_owned())].into()),
+            ..ObjectMeta::default()
+        }
+    }
+
+    #[test]
+    fn only_objects_whose_name_and_label_agree_are_a_leases() {
+        const UID: &str = "5f2c8a8e-0000-4000-8000-000000000000";
+        const HEX: &str = "5f2c8a8e000040008000000000000000";
+        let table = [
+            (Kind::Account, "leasehold-leases", format!("a.b.{HEX}.17"), Some(Child::Account)),
+            (Kind::Account, "elsewhere", format!("a.b.{HEX}.17"), None),
+            (Kind::Account, "leasehold-leases", "default".into(), None),
+            (Kind::Job, "leasehold-leases", format!("lease-{HEX}"), Some(Child::Job)),
+            (Kind::Role, "leasehold-leases", "leasehold".into(), None),
+            (Kind::Binding, "leasehold-leases", format!("lease-{HEX}"), Some(Child::MintBinding)),
+            (Kind::Binding, "payments", format!("leasehold-{HEX}-deploy"), Some(Child::Binding("deploy".into()))),
+            (Kind::Binding, "payments", "admins".into(), None),
+        ];
+        for (kind, namespace, name, expected) in table {
+            let found = child_of(kind, &metadata(namespace, &name, UID)).map(|(_, child)| child);
+            assert_eq!(found, expected, "{kind:?} {namespace}/{name}");
+        }
+        assert_eq!(child_of(Kind::Job, &metadata("leasehold-leases", &format!("lease-{HEX}"), "x")), None);
+    }
+}

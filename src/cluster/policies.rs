@@ -1,0 +1,299 @@
+//! The admission policies that Leasehold rests on: what was shipped, held against what is there, and probed.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+use k8s_openapi::api::{
+    admissionregistration::v1::{MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    authentication::v1::SelfSubjectReview,
+    authorization::v1::SelfSubjectRulesReview,
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::exchange::{Ask, Exchange, Reply};
+use crate::{
+    api::names,
+    domain::call::{Class, Failure},
+};
+
+/// The shipped policies with their bindings, as `config/policies` has them.
+const SHIPPED: &[&str] = &[
+    include_str!("../../config/policies/leasehold-consumer-restart.yaml"),
+    include_str!("../../config/policies/leasehold-issuing-namespace.yaml"),
+    include_str!("../../config/policies/leasehold-lease-request.yaml"),
+    include_str!("../../config/policies/leasehold-lease-subjects.yaml"),
+    include_str!("../../config/policies/leasehold-lease-update.yaml"),
+    include_str!("../../config/policies/leasehold-lifecycle-author.yaml"),
+    include_str!("../../config/policies/leasehold-secret-self-limit.yaml"),
+    include_str!("../../config/policies/leasehold-secret-type.yaml"),
+    include_str!("../../config/policies/leasehold-self-limit.yaml"),
+    include_str!("../../config/policies/leasehold-status.yaml"),
+    include_str!("../../config/policies/leasehold-token-request.yaml"),
+];
+
+/// How to mend whatever is wrong with the policies.
+const MEND: &str = "apply the shipped policies again: kubectl apply -k config/policies";
+
+/// The shipped policies, by name.
+pub struct Shipped(BTreeMap<String, (ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding)>);
+
+/// Why the policies built into this executable cannot be read. A test reads them, so no release has this.
+#[derive(Debug, thiserror::Error)]
+#[error("the shipped policies cannot be read: {0}")]
+pub struct Unreadable(String);
+
+impl Shipped {
+    /// Reads what is built into the executable.
+    ///
+    /// # Errors
+    /// If a file is not a policy followed by its binding.
+    pub fn read() -> Result<Self, Unreadable> {
+        SHIPPED.iter().map(|text| pair(text)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What is wrong with the policies that are there, and how to mend it; `None` if nothing is.
+    #[must_use]
+    pub fn compare(&self, policies: &[ValidatingAdmissionPolicy], bindings: &[ValidatingAdmissionPolicyBinding]) -> Option<String> {
+        let wrong: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|(name, (policy, binding))| {
+                let there = policies.iter().find(|p| p.metadata.name.as_deref() == Some(name));
+                let bound = bindings.iter().find(|b| b.metadata.name.as_deref() == Some(name));
+                compare(policy, binding, there, bound).map(|what| format!("{name} {what}"))
+            })
+            .collect();
+        (!wrong.is_empty()).then(|| format!("the admission policies are not as they were shipped: {}; {MEND}", wrong.join(", ")))
+    }
+}
+
+fn pair(text: &str) -> Result<(String, (ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding)), Unreadable> {
+    let wrong = |what: String| Unreadable(what);
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text).map_err(|e| wrong(e.to_string()))?;
+    let mut documents = documents.into_iter();
+    let (Some(policy), Some(binding), None) = (documents.next(), documents.next(), documents.next()) else {
+        return Err(wrong("a file is not a policy and its binding".into()));
+    };
+    let policy: ValidatingAdmissionPolicy = serde_json::from_value(policy).map_err(|e| wrong(e.to_string()))?;
+    let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(binding).map_err(|e| wrong(e.to_string()))?;
+    let name = policy.metadata.name.clone().ok_or_else(|| wrong("a policy has no name".into()))?;
+    Ok((name, (policy, binding)))
+}
+
+/// What makes a policy that is there weaker than the shipped one. Additional validations only make it stricter.
+fn compare(
+    policy: &ValidatingAdmissionPolicy,
+    binding: &ValidatingAdmissionPolicyBinding,
+    there: Option<&ValidatingAdmissionPolicy>,
+    bound: Option<&ValidatingAdmissionPolicyBinding>,
+) -> Option<&'static str> {
+    let Some(there) = there.and_then(|p| p.spec.as_ref()) else { return Some("is missing") };
+    let Some(bound) = bound.and_then(|b| b.spec.as_ref()) else { return Some("has no binding") };
+    let (Some(policy), Some(binding)) = (policy.spec.as_ref(), binding.spec.as_ref()) else { return Some("was shipped without a spec") };
+    if bound.policy_name != binding.policy_name || !bound.validation_actions.iter().flatten().any(|action| action == "Deny") {
+        return Some("is bound so that it denies nothing");
+    }
+    if bound.param_ref.is_some() || !is_everything(bound.match_resources.as_ref()) {
+        return Some("is bound to less than everything");
+    }
+    if there.failure_policy.as_deref().is_some_and(|p| p != "Fail") {
+        return Some("lets requests pass when it fails");
+    }
+    if there.param_kind.is_some() || matched(there.match_constraints.as_ref()) != matched(policy.match_constraints.as_ref()) {
+        return Some("matches other requests");
+    }
+    let conditions = |spec: &k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicySpec| -> Vec<String> {
+        spec.match_conditions.iter().flatten().map(|c| c.expression.clone()).collect()
+    };
+    if conditions(there) != conditions(policy) {
+        return Some("has other match conditions");
+    }
+    let has_variable = |name: &str, expression: &str| there.variables.iter().flatten().any(|v| v.name == name && v.expression == expression);
+    let has_validation = |expression: &str| there.validations.iter().flatten().any(|v| v.expression == expression);
+    let complete = policy.variables.iter().flatten().all(|v| has_variable(&v.name, &v.expression)) && policy.validations.iter().flatten().all(|v| has_validation(&v.expression));
+    (!complete).then_some("has lost a validation")
+}
+
+fn is_everything(resources: Option<&MatchResources>) -> bool {
+    resources.is_none_or(|r| matched(Some(r)) == matched(None))
+}
+
+type Matched = (Vec<(Vec<String>, Vec<String>, Vec<String>, Vec<String>, String)>, Vec<String>, serde_json::Value, serde_json::Value, String);
+
+/// What is matched, with the API server's defaults filled in.
+fn matched(resources: Option<&MatchResources>) -> Matched {
+    let rule = |r: &NamedRuleWithOperations| {
+        let list = |values: &Option<Vec<String>>| values.clone().unwrap_or_default();
+        (list(&r.api_groups), list(&r.api_versions), list(&r.operations), list(&r.resources), r.scope.clone().unwrap_or_else(|| "*".into()))
+    };
+    let default = MatchResources::default();
+    let resources = resources.unwrap_or(&default);
+    let selector = |s: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>| serde_json::to_value(s.clone().unwrap_or_default()).unwrap_or_default();
+    (
+        resources.resource_rules.iter().flatten().map(rule).collect(),
+        resources.exclude_resource_rules.iter().flatten().map(|r| format!("{r:?}")).collect(),
+        selector(&resources.namespace_selector),
+        selector(&resources.object_selector),
+        resources.match_policy.clone().unwrap_or_else(|| "Equivalent".into()),
+    )
+}
+
+/// Asks the API server what it would refuse, and who we are to it.
+#[derive(Clone)]
+pub struct Probe(Exchange);
+
+/// The part of a TokenRequest's answer that a probe may look at: the token itself is not even read.
+#[derive(Deserialize)]
+struct Audiences {
+    spec: AudiencesSpec,
+}
+
+#[derive(Deserialize)]
+struct AudiencesSpec {
+    #[serde(default)]
+    audiences: Vec<String>,
+}
+
+impl Probe {
+    /// Asks through `exchange`.
+    #[must_use]
+    pub fn new(exchange: Exchange) -> Self {
+        Self(exchange)
+    }
+
+    /// Whether the policies bite, by dry runs of what they must refuse: what they let through, or `None` if nothing.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub async fn bites(&self) -> Result<Option<String>, Failure> {
+        let job = json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"generateName": "leasehold-probe-", "namespace": names::ISSUING_NAMESPACE},
+            "spec": {"parallelism": 1, "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "never", "image": "leasehold.invalid/never"}]}}},
+        });
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"generateName": "leasehold-probe-", "namespace": names::OPERATOR_NAMESPACE},
+        });
+        let jobs = format!("/apis/batch/v1/namespaces/{}/jobs?dryRun=All", names::ISSUING_NAMESPACE);
+        let secrets = format!("/api/v1/namespaces/{}/secrets?dryRun=All", names::OPERATOR_NAMESPACE);
+        for (path, body, policy) in [(jobs, job, "leasehold-self-limit"), (secrets, secret, "leasehold-secret-self-limit")] {
+            let reply = self.0.send(Ask::new(Method::POST, path).json(&body)?.metadata()).await?;
+            if let Some(problem) = refused_by(&reply, policy)? {
+                return Ok(Some(problem));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What makes this process more than the operator may be; `None` if nothing does.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub async fn identity(&self) -> Result<Option<String>, Failure> {
+        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews").json(&SelfSubjectReview::default())?;
+        let review: SelfSubjectReview = self.0.send(ask).await?.decode()?;
+        let username = review.status.and_then(|s| s.user_info).and_then(|u| u.username).unwrap_or_default();
+        if username != names::OPERATOR_USERNAME {
+            return Ok(Some(format!("the operator runs as {username}, but the policies limit {}: run it as that service account", names::OPERATOR_USERNAME)));
+        }
+        for namespace in ["default", names::OPERATOR_NAMESPACE, names::ISSUING_NAMESPACE] {
+            let body = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}});
+            let review: SelfSubjectRulesReview = self.0.send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").json(&body)?).await?.decode()?;
+            if let Some(excess) = excess(&review) {
+                return Ok(Some(format!("the operator holds {excess} in namespace {namespace}, which it must not: take that right away")));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The audiences of a token that asks for none, from a dry run for an account that holds nothing.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub async fn api_audiences(&self) -> Result<Vec<String>, Failure> {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts/default/token?dryRun=All", names::ISSUING_NAMESPACE);
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
+        let answer: Audiences = self.0.send(Ask::new(Method::POST, path).json(&body)?).await?.decode()?;
+        Ok(answer.spec.audiences)
+    }
+}
+
+fn refused_by(reply: &Reply, policy: &str) -> Result<Option<String>, Failure> {
+    let failure = reply.failure();
+    match reply.code {
+        StatusCode::FORBIDDEN if failure.message.contains(policy) => Ok(None),
+        StatusCode::FORBIDDEN => Ok(Some(format!("the probe of {policy} was refused by something else ({}); {MEND}", failure.message))),
+        code if code.is_success() => Ok(Some(format!("{policy} does not bite: a dry run that it must refuse passed; {MEND}"))),
+        _ => Err(Failure { class: Class::Transient, ..failure }),
+    }
+}
+
+/// The first right that the operator must not have.
+fn excess(review: &SelfSubjectRulesReview) -> Option<String> {
+    let rules = review.status.as_ref().map(|s| s.resource_rules.as_slice()).unwrap_or_default();
+    let has = |list: &Option<Vec<String>>, word: &str| list.iter().flatten().any(|w| w == word || w == "*");
+    let reads = ["get", "list", "watch", "update", "deletecollection"];
+    rules.iter().find_map(|rule| {
+        let verbs = &rule.verbs;
+        let bad = verbs.iter().find(|v| ["*", "escalate", "impersonate"].contains(&v.as_str()));
+        let secrets = (has(&rule.api_groups, "") && has(&rule.resources, "secrets")).then(|| verbs.iter().find(|v| reads.contains(&v.as_str()))).flatten();
+        bad.or(secrets).map(|verb| format!("verb {verb} on {}", rule.resources.clone().unwrap_or_default().join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there() -> (Vec<ValidatingAdmissionPolicy>, Vec<ValidatingAdmissionPolicyBinding>) {
+        Shipped::read().unwrap().0.into_values().unzip()
+    }
+
+    #[test]
+    fn the_shipped_policies_are_what_was_shipped() {
+        let (policies, bindings) = there();
+        assert_eq!(policies.len(), SHIPPED.len());
+        assert_eq!(Shipped::read().unwrap().compare(&policies, &bindings), None);
+    }
+
+    #[test]
+    fn every_weakening_is_noticed() {
+        type Weaken = fn(&mut ValidatingAdmissionPolicy, &mut ValidatingAdmissionPolicyBinding);
+        let table: [(&str, Weaken); 7] = [
+            ("denies nothing", |_, b| b.spec.as_mut().unwrap().validation_actions = Some(vec!["Audit".into()])),
+            ("less than everything", |_, b| {
+                let selector = serde_json::from_value(json!({"namespaceSelector": {"matchLabels": {"a": "b"}}})).unwrap();
+                b.spec.as_mut().unwrap().match_resources = Some(selector);
+            }),
+            ("when it fails", |p, _| p.spec.as_mut().unwrap().failure_policy = Some("Ignore".into())),
+            ("matches other requests", |p, _| p.spec.as_mut().unwrap().match_constraints = None),
+            ("other match conditions", |p, _| {
+                p.spec.as_mut().unwrap().match_conditions = Some(vec![serde_json::from_value(json!({"name": "x", "expression": "false"})).unwrap()]);
+            }),
+            ("lost a validation", |p, _| p.spec.as_mut().unwrap().validations = None),
+            ("is missing", |p, _| p.metadata.name = Some("other".into())),
+        ];
+        for (what, weaken) in table {
+            let (mut policies, mut bindings) = there();
+            weaken(&mut policies[0], &mut bindings[0]);
+            let said = Shipped::read().unwrap().compare(&policies, &bindings).unwrap_or_default();
+            assert!(said.contains(what), "{what}: {said}");
+        }
+    }
+
+    #[test]
+    fn rights_that_read_secrets_or_make_rights_are_noticed() {
+        let review = |rule: serde_json::Value| serde_json::from_value(json!({"status": {"resourceRules": [rule], "nonResourceRules": [], "incomplete": false}})).unwrap();
+        for bad in [
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}),
+            json!({"verbs": ["*"], "apiGroups": ["x"], "resources": ["y"]}),
+            json!({"verbs": ["escalate"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"]}),
+            json!({"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"]}),
+        ] {
+            assert!(excess(&review(bad.clone())).is_some(), "{bad}");
+        }
+        assert_eq!(excess(&review(json!({"verbs": ["create", "patch", "delete"], "apiGroups": [""], "resources": ["secrets"]}))), None);
+    }
+}

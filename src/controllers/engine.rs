@@ -1,0 +1,181 @@
+//! The loop that starts visits: the agenda says who is next, a visit is one task, what it answers goes back into the agenda.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::RngExt;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    index::Wish,
+    visit::{self, Again, Context},
+};
+use crate::{
+    api::names::LeaseUid,
+    domain::agenda::{Agenda, Key, Lane, Widths},
+};
+
+/// The longest the loop sleeps, in milliseconds: what a stepped clock or a suspended machine costs at the most.
+const MAX_SLEEP_MILLIS: i64 = 1000;
+/// The first pause after a failure, and the longest, in milliseconds.
+const BACKOFF_MILLIS: (u64, u64) = (500, 30_000);
+
+/// The engine.
+pub struct Engine {
+    agenda: Agenda,
+    context: Context,
+    wishes: mpsc::UnboundedReceiver<Wish>,
+    leases: HashMap<Key, Lease>,
+    beat: Arc<AtomicI64>,
+}
+
+/// What the loop keeps of a lease that it has business with.
+struct Lease {
+    uid: LeaseUid,
+    namespace: String,
+    /// Failures in a row.
+    failures: u32,
+    /// Whether the failures are those of an end.
+    ending: bool,
+    /// Tells a running visit to stop after its current call.
+    interrupt: Arc<AtomicBool>,
+}
+
+type Done = (Key, Again);
+
+impl Engine {
+    /// An engine that serves `wishes`; `beat` is touched whenever the loop goes round.
+    #[must_use]
+    pub fn new(context: Context, widths: Widths, wishes: mpsc::UnboundedReceiver<Wish>, beat: Arc<AtomicI64>) -> Self {
+        Self { agenda: Agenda::new(widths), context, wishes, leases: HashMap::new(), beat }
+    }
+
+    /// Runs until `stop`; then running visits end after their current call.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut visits: JoinSet<Done> = JoinSet::new();
+        let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
+        loop {
+            self.beat.store(self.context.clock.since_start(), Ordering::Relaxed);
+            let now = self.context.clock.now().as_millis();
+            while let Some(visit) = self.agenda.next(now) {
+                let Some(lease) = self.leases.get(&visit.key) else {
+                    self.agenda.done(visit.key, []);
+                    continue;
+                };
+                lease.interrupt.store(false, Ordering::Relaxed);
+                let (context, uid, interrupt) = (self.context.clone(), lease.uid.clone(), lease.interrupt.clone());
+                let handle = visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &interrupt).await) });
+                keys.insert(handle.id(), visit.key);
+            }
+            self.measure(now);
+            let sleep = self.agenda.next_deadline().map_or(MAX_SLEEP_MILLIS, |at| (at - now).clamp(0, MAX_SLEEP_MILLIS));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(done) = visits.join_next_with_id() => self.visited(done, &mut keys),
+                Some(wish) = self.wishes.recv() => self.wish(wish),
+                () = tokio::time::sleep(Duration::from_millis(u64::try_from(sleep).unwrap_or_default().max(1))) => {}
+            }
+        }
+        for lease in self.leases.values() {
+            lease.interrupt.store(true, Ordering::Relaxed);
+        }
+        while visits.join_next().await.is_some() {}
+    }
+
+    fn wish(&mut self, wish: Wish) {
+        let key = Key::from(&wish.lease);
+        let lease = self.leases.entry(key).or_insert_with(|| Lease {
+            uid: wish.lease.clone(),
+            namespace: wish.namespace.clone(),
+            failures: 0,
+            ending: false,
+            interrupt: Arc::default(),
+        });
+        let at = wish.at.map_or_else(|| self.context.clock.now().as_millis(), crate::api::Time::as_millis);
+        if self.agenda.wake(key, &lease.namespace, wish.lane, at) {
+            lease.interrupt.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn visited(&mut self, done: Result<(tokio::task::Id, Done), tokio::task::JoinError>, keys: &mut HashMap<tokio::task::Id, Key>) {
+        match done {
+            Ok((id, (key, again))) => {
+                keys.remove(&id);
+                self.again(key, again);
+            }
+            Err(error) => {
+                tracing::error!(%error, "a visit panicked: this is a bug; the lease is visited again");
+                self.context.metrics.panicked();
+                if let Some(key) = keys.remove(&error.id()) {
+                    self.again(key, Again::Rest { wishes: vec![], backoff: Some((Lane::Retry, None)) });
+                }
+            }
+        }
+    }
+
+    fn again(&mut self, key: Key, again: Again) {
+        let now = self.context.clock.now().as_millis();
+        match again {
+            Again::Forget => {
+                self.agenda.done(key, []);
+                self.agenda.forget(key);
+                self.leases.remove(&key);
+            }
+            Again::Now(lane) => self.agenda.done(key, [(lane, now)]),
+            Again::Rest { wishes, backoff } => {
+                let mut wishes: Vec<(Lane, i64)> = wishes.into_iter().map(|(lane, at)| (lane, at.as_millis())).collect();
+                if let Some(lease) = self.leases.get_mut(&key) {
+                    match backoff {
+                        Some((lane, asked)) => {
+                            lease.failures = lease.failures.saturating_add(1);
+                            lease.ending = lane == Lane::Retry;
+                            let pause = pause(lease.failures).max(asked.unwrap_or_default());
+                            wishes.push((lane, now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))));
+                        }
+                        None => lease.failures = 0,
+                    }
+                }
+                self.agenda.done(key, wishes);
+            }
+        }
+    }
+
+    fn measure(&self, now: i64) {
+        let (depth, metrics) = (self.agenda.depth(), &self.context.metrics);
+        metrics.queue(Lane::Issue, depth.issue);
+        metrics.queue(Lane::End, depth.end);
+        metrics.queue(Lane::Retry, depth.retry);
+        metrics.tokens(self.context.vault.len());
+        let failing = self.leases.values().filter(|lease| lease.failures > 0 && lease.ending).count();
+        metrics.ends(self.agenda.overdue(now), failing);
+    }
+}
+
+/// Doubles with each failure up to the cap, and is spread over its upper half, so that what failed together is not tried together.
+fn pause(failures: u32) -> Duration {
+    let (first, cap) = BACKOFF_MILLIS;
+    let full = first.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(cap);
+    Duration::from_millis(rand::rng().random_range(full / 2..=full))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_cap_and_never_vanish() {
+        for failures in [1, 2, 5, 10, u32::MAX] {
+            let millis = u64::try_from(pause(failures).as_millis()).unwrap();
+            assert!((250..=30_000).contains(&millis), "{failures}: {millis}");
+        }
+        assert!(pause(20) >= Duration::from_secs(15));
+    }
+}

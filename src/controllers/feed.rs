@@ -1,0 +1,179 @@
+//! The watches: each feeds the index, and what follows goes to the engine.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::{
+    api::{
+        batch::v1::Job,
+        core::v1::ServiceAccount,
+        rbac::v1::{ClusterRole, Role, RoleBinding},
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{WatchStreamExt, watcher, watcher::Event},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+
+use super::index::{Index, Source, Wish, Wishes};
+use crate::{
+    api::{CredentialLease, ServiceAccountLifecycle, lifecycle::RoleKind, names},
+    cluster::fence::{self, Kind},
+    domain::{observed::RoleSeen, rbac},
+};
+
+/// Where what follows from an event goes.
+#[derive(Clone)]
+pub struct Outlet {
+    pub index: Arc<Index>,
+    pub visits: mpsc::UnboundedSender<Wish>,
+    pub lifecycles: mpsc::UnboundedSender<(String, String)>,
+}
+
+impl Outlet {
+    /// Passes wishes on. A receiver that is gone means that the process is stopping.
+    pub fn pass(&self, wishes: Wishes) {
+        for wish in wishes.visits {
+            _ = self.visits.send(wish);
+        }
+        for lifecycle in wishes.lifecycles {
+            _ = self.lifecycles.send(lifecycle);
+        }
+    }
+}
+
+/// Every watch, as tasks to be spawned.
+#[must_use]
+pub fn watches(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFuture<'static, ()>> {
+    let all = watcher::Config::default;
+    let ours = || all().labels(names::LABEL_LEASE_UID);
+    let issuing = names::ISSUING_NAMESPACE;
+    vec![
+        Box::pin(leases(watcher(Api::all(client.clone()), all()), outlet.clone())),
+        Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
+        Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
+        Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
+        Box::pin(children::<ServiceAccount>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Account, outlet.clone())),
+        Box::pin(children::<Job>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Job, outlet.clone())),
+        Box::pin(children::<Role>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Role, outlet.clone())),
+        Box::pin(children::<RoleBinding>(watcher(Api::all(client.clone()), ours()), Kind::Binding, outlet.clone())),
+    ]
+}
+
+/// Runs a watch for ever, with back-off; a stream that fails is reported, and what it had delivered stays.
+async fn follow<K, F>(events: impl Stream<Item = watcher::Result<Event<K>>> + Send, source: Source, outlet: Outlet, mut on: F)
+where
+    K: Debug + Clone + Send + 'static,
+    F: FnMut(&Index, Change<K>) -> Wishes,
+{
+    let mut events = std::pin::pin!(events.default_backoff());
+    while let Some(event) = events.next().await {
+        let wishes = match event {
+            Ok(Event::Init) => {
+                outlet.index.list_begins(source);
+                continue;
+            }
+            Ok(Event::InitApply(object) | Event::Apply(object)) => on(&outlet.index, Change::Applied(object)),
+            Ok(Event::Delete(object)) => on(&outlet.index, Change::Deleted(object)),
+            Ok(Event::InitDone) => outlet.index.list_ends(source),
+            Err(error) => {
+                tracing::warn!(?source, %error, "a watch failed and is opened again");
+                continue;
+            }
+        };
+        outlet.pass(wishes);
+    }
+}
+
+enum Change<K> {
+    Applied(K),
+    Deleted(K),
+}
+
+async fn leases(events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLease>>>> + Send, outlet: Outlet) {
+    follow(events, Source::Leases, outlet, |index, change| match change {
+        Change::Deleted(object) => index.lease_deleted(object.meta().uid.as_deref().unwrap_or_default()),
+        Change::Applied(object) => match object.0 {
+            Ok(lease) => index.lease_applied(&lease),
+            Err(invalid) => {
+                let metadata = &invalid.metadata;
+                let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+                tracing::error!(lease = %format!("{namespace}/{name}"), error = %invalid.error, "a stored lease cannot be decoded: nothing is issued for it, and its account ends at its deadline; delete it");
+                index.lease_unreadable(&namespace, &name, metadata.uid.as_deref().unwrap_or_default())
+            }
+        },
+    })
+    .await;
+}
+
+async fn lifecycles(events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<ServiceAccountLifecycle>>>> + Send, outlet: Outlet) {
+    follow(events, Source::Lifecycles, outlet, |index, change| match change {
+        Change::Deleted(object) => index.lifecycle_deleted(object.meta().namespace.as_deref().unwrap_or_default(), object.meta().name.as_deref().unwrap_or_default()),
+        Change::Applied(object) => match object.0 {
+            Ok(mut lifecycle) => {
+                lifecycle.metadata.managed_fields = None;
+                lifecycle.metadata.annotations = None;
+                index.lifecycle_applied(lifecycle)
+            }
+            Err(invalid) => {
+                let metadata = &invalid.metadata;
+                let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+                tracing::error!(lifecycle = %format!("{namespace}/{name}"), error = %invalid.error, "a stored lifecycle cannot be decoded: nothing is leased from it; apply it again");
+                index.lifecycle_deleted(&namespace, &name)
+            }
+        },
+    })
+    .await;
+}
+
+/// Both kinds of role, as far as they are alike.
+trait AnyRole: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {
+    fn seen(&self) -> RoleSeen;
+}
+
+impl AnyRole for Role {
+    fn seen(&self) -> RoleSeen {
+        RoleSeen { uid: self.uid().unwrap_or_default(), rules: rbac::rules(self.rules.as_ref()) }
+    }
+}
+
+impl AnyRole for ClusterRole {
+    fn seen(&self) -> RoleSeen {
+        RoleSeen { uid: self.uid().unwrap_or_default(), rules: rbac::rules(self.rules.as_ref()) }
+    }
+}
+
+async fn roles<R: AnyRole>(events: impl Stream<Item = watcher::Result<Event<R>>> + Send, kind: RoleKind, outlet: Outlet) {
+    follow(events, Source::Roles(kind), outlet, move |index, change| {
+        let (role, seen) = match &change {
+            Change::Applied(role) => (role, Some(role.seen())),
+            Change::Deleted(role) => (role, None),
+        };
+        index.role_changed(kind, role.meta().namespace.as_deref().unwrap_or_default(), role.meta().name.as_deref().unwrap_or_default(), seen)
+    })
+    .await;
+}
+
+async fn children<K>(events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Send, kind: Kind, outlet: Outlet)
+where
+    K: Debug + Clone + Send + 'static,
+{
+    follow(events, Source::Children(kind), outlet, move |index, change| {
+        let metadata: &ObjectMeta = match &change {
+            Change::Applied(object) | Change::Deleted(object) => &object.metadata,
+        };
+        let (Some((lease, child)), Some(id)) = (fence::child_of(kind, metadata), fence::identity(metadata)) else { return Wishes::default() };
+        match change {
+            Change::Applied(_) => {
+                let annotation = metadata.annotations.as_ref().and_then(|a| a.get(names::ANNOTATION_LEASE)).map(String::as_str);
+                index.child_applied(kind, lease, child, id, annotation)
+            }
+            Change::Deleted(_) => index.child_deleted(&lease, &id.uid),
+        }
+    })
+    .await;
+}

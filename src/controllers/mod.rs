@@ -1,0 +1,11 @@
+//! Wiring: watches, the loop that starts visits, one small reconcile each.
+
+pub mod ambient;
+pub mod enforcement;
+pub mod engine;
+pub mod events;
+pub mod feed;
+pub mod index;
+pub mod lifecycles;
+pub mod packed;
+pub mod visit;

@@ -1,0 +1,181 @@
+//! One visit of a lease: decide, perform, learn, until there is nothing to do now.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::join_all;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{events::Events, index::Index};
+use crate::{
+    api::{CredentialLease, ServiceAccountLifecycle, Time, names::LeaseUid},
+    cluster::{execute::Execute, token::Vault},
+    domain::{
+        agenda::Lane,
+        call::{Answer, Call, Class, Failure, Next},
+        decide::decide,
+        ending,
+        learn::learn,
+        observed::Observed,
+        terms::Refusal,
+        validations::Input,
+    },
+    runtime::{clock::Clock, evaluator::Evaluator, metrics::Metrics},
+};
+
+/// How long all validations of one lease may take together.
+const VALIDATIONS_DEADLINE: Duration = Duration::from_secs(2);
+/// The most rounds of one visit. A straight issue takes nine; whoever needs more is not converging.
+const MAX_ROUNDS: usize = 40;
+
+/// What visits work with.
+#[derive(Clone)]
+pub struct Context {
+    pub clock: Clock,
+    pub index: Arc<Index>,
+    pub execute: Arc<Execute>,
+    pub vault: Arc<Vault>,
+    pub evaluator: Evaluator,
+    pub metrics: Arc<Metrics>,
+    pub events: Events,
+}
+
+/// When a lease wants to be visited again.
+#[derive(Debug)]
+pub enum Again {
+    /// Never: it is gone.
+    Forget,
+    /// At once, in this lane.
+    Now(Lane),
+    /// At these moments; with `backoff` also after a pause in that lane, at least as long as the server asked.
+    Rest { wishes: Vec<(Lane, Time)>, backoff: Option<(Lane, Option<Duration>)> },
+}
+
+/// Visits a lease in a lane. `interrupt`: an end has come while something was being issued.
+pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &AtomicBool) -> Again {
+    let Some(mut seen) = context.index.observe(uid) else { return Again::Forget };
+    for _ in 0..MAX_ROUNDS {
+        let now = context.clock.now();
+        ending::settle(&mut seen, now);
+        match decide(&seen, now) {
+            Next::Forget => {
+                context.vault.wipe(uid);
+                context.index.forget(uid);
+                return Again::Forget;
+            }
+            Next::Rest { wishes, backoff } => {
+                leave(context, &seen);
+                let asked = seen.learned.failed.iter().filter_map(|(_, failure)| failure.retry_after).max();
+                return Again::Rest { wishes, backoff: backoff.map(|lane| (lane, asked)) };
+            }
+            // The work belongs into another lane; a retry may do whatever an end needs, it only waits apart.
+            Next::Do(other, _) if other != lane && !(lane == Lane::Retry && other == Lane::End) => {
+                leave(context, &seen);
+                return Again::Now(other);
+            }
+            Next::Do(..) if interrupt.load(Ordering::Relaxed) => {
+                leave(context, &seen);
+                return Again::Now(Lane::End);
+            }
+            Next::Do(_, calls) => {
+                let answers = join_all(calls.iter().map(|call| answer(context, &seen, call, now))).await;
+                let now = context.clock.now();
+                for (call, answer) in calls.into_iter().zip(answers) {
+                    take(context, &mut seen, call, answer, now);
+                }
+            }
+        }
+    }
+    tracing::error!(lease = %format!("{}/{}", seen.lease.namespace, seen.lease.name), "a visit did not come to an end: this is a bug; the lease is visited again");
+    leave(context, &seen);
+    Again::Rest { wishes: vec![], backoff: Some((Lane::Retry, None)) }
+}
+
+fn leave(context: &Context, seen: &Observed) {
+    let ended = &seen.lease.status;
+    if ended.credential.as_ref().is_some_and(|c| c.evidence.is_some()) || (ended.end_time.is_some() && !seen.memory.account_made) {
+        context.vault.wipe(&seen.lease.uid);
+    }
+    context.index.remember(seen);
+}
+
+async fn answer(context: &Context, seen: &Observed, call: &Call, now: Time) -> Answer {
+    match call {
+        Call::Reserve => context.index.reserve(&seen.lease.uid).map_or(Answer::Reserved, Answer::Full),
+        Call::Evaluate => evaluate(context, seen, now).await,
+        Call::Record(_) => Answer::Done,
+        _ => context.execute.perform(seen, call, now).await,
+    }
+}
+
+fn take(context: &Context, seen: &mut Observed, call: Call, answer: Answer, now: Time) {
+    context.index.note(seen, &call, &answer);
+    if let Answer::Failed(failure) = &answer {
+        let lease = format!("{}/{}", seen.lease.namespace, seen.lease.name);
+        tracing::warn!(%lease, call = name(&call), class = failure.class.as_str(), error = %failure.message, "a call failed");
+    }
+    if let (Call::WriteStatus(status) | Call::Record(status), Answer::Written(_) | Answer::Done) = (&call, &answer) {
+        context.events.tell(&seen.lease, status);
+        measure(context, seen, status);
+    }
+    learn(seen, call, answer, now);
+}
+
+fn measure(context: &Context, seen: &Observed, status: &crate::api::status::CredentialLeaseStatus) {
+    let before = &seen.lease.status;
+    if let Some(at) = status.issue_time.filter(|_| before.issue_time.is_none()) {
+        context.metrics.issued(at.since(seen.lease.created));
+    }
+    let credential = status.credential.as_ref().filter(|_| before.credential.as_ref().is_none_or(|c| c.evidence.is_none()));
+    if let Some((evidence, revoked, ended)) = credential.and_then(|c| Some((c.evidence?, c.revocation_time?, status.end_time?))) {
+        context.metrics.revoked(evidence, revoked.since(ended));
+    }
+}
+
+/// The validations of the lifecycle as this visit sees it.
+async fn evaluate(context: &Context, seen: &Observed, now: Time) -> Answer {
+    let (Some(spec), Some(lifecycle)) = (seen.lease.spec.as_ref(), seen.lifecycle()) else { return Answer::Validated(vec![]) };
+    let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), namespace: Some(seen.lease.namespace.clone()), ..ObjectMeta::default() };
+    let lease = CredentialLease { metadata: named(&seen.lease.name), spec: spec.clone(), status: None };
+    let lifecycle = ServiceAccountLifecycle { metadata: named(&spec.lifecycle_ref.name), spec: lifecycle.spec.clone(), status: None };
+    let rules: Vec<_> = lifecycle.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
+    match context.evaluator.evaluate(rules, Input::of(&lease, &lifecycle, now), VALIDATIONS_DEADLINE).await {
+        Ok(violations) => Answer::Validated(
+            violations
+                .into_iter()
+                .map(|v| match v.problem {
+                    None => Refusal::ValidationFailed { message: v.message },
+                    Some(problem) => Refusal::ValidationBroken {
+                        expression: lifecycle.spec.terms.validations.get(v.rule).map(|r| r.expression.clone()).unwrap_or_default(),
+                        problem: problem.to_string(),
+                    },
+                })
+                .collect(),
+        ),
+        Err(overrun) => Answer::Failed(Failure { class: Class::Transient, message: overrun.to_string(), retry_after: None }),
+    }
+}
+
+fn name(call: &Call) -> &'static str {
+    match call {
+        Call::CheckAccess => "CheckAccess",
+        Call::Evaluate => "Evaluate",
+        Call::Reserve => "Reserve",
+        Call::ReadLifecycle => "ReadLifecycle",
+        Call::ReadRole { .. } => "ReadRole",
+        Call::Create(_) => "Create",
+        Call::Find(_) => "Find",
+        Call::MintToken { .. } => "MintToken",
+        Call::ReviewToken => "ReviewToken",
+        Call::Delete { .. } => "Delete",
+        Call::WriteStatus(_) => "WriteStatus",
+        Call::Record(_) => "Record",
+        Call::ConfirmGone => "ConfirmGone",
+        Call::DeleteLease => "DeleteLease",
+    }
+}

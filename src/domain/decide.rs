@@ -1,0 +1,50 @@
+//! What to do next for a lease. Total: every observation has an answer.
+//!
+//! 1. A lease of which only its objects are known is looked up before anything is concluded.
+//! 2. An ended lease is taken down before anything else is looked at.
+//! 3. An active lease rests until its end.
+//! 4. Only then is something issued; what could not be read blocks issuing, never ending.
+
+use super::{
+    agenda::Lane,
+    call::{Call, Next},
+    ending, issue,
+    observed::{Child, Observed, Presence},
+    steady,
+};
+use crate::api::Time;
+
+/// The next calls, or how long to rest.
+#[must_use]
+pub fn decide(seen: &Observed, now: Time) -> Next {
+    if let Some(end) = ending::cause(seen, now) {
+        return ending::take_down(seen, now, &end);
+    }
+    match seen.lease.presence {
+        Presence::Unconfirmed => attempt(seen, Lane::End, vec![Call::ConfirmGone], until_deadline(seen)),
+        Presence::Unreadable => Next::Rest { wishes: until_deadline(seen), backoff: None },
+        _ if seen.issued() => steady::rest(seen, now),
+        _ => issue::advance(seen, now),
+    }
+}
+
+/// The end at the deadline, as a wish, where there is a deadline.
+pub(super) fn until_deadline(seen: &Observed) -> Vec<(Lane, Time)> {
+    seen.deadline().map(|at| (Lane::End, at)).into_iter().collect()
+}
+
+/// Those of the calls that have not failed in this visit; if all of them have, a pause.
+pub(super) fn attempt(seen: &Observed, lane: Lane, calls: Vec<Call>, wishes: Vec<(Lane, Time)>) -> Next {
+    let left: Vec<Call> = calls.into_iter().filter(|call| seen.failure_of(call).is_none()).collect();
+    if left.is_empty() {
+        let backoff = Some(if lane == Lane::End { Lane::Retry } else { lane });
+        return Next::Rest { wishes, backoff };
+    }
+    Next::Do(lane, left)
+}
+
+/// Whether the account is gone: no token of the lease is good for anything at an API server that knows it.
+pub(super) fn account_gone(seen: &Observed) -> bool {
+    use super::observed::Known;
+    matches!(seen.child(&Child::Account), Known::Absent | Known::Stranger) && !seen.strays.iter().any(|(child, _)| *child == Child::Account)
+}

@@ -1,0 +1,20 @@
+//! PURE: what is asked, which rules hold, what follows, who is next. No client, clock, environment, randomness or logging.
+//!
+//! The way of one lease: [`decide::decide`] looks at what is known ([`observed::Observed`]) and names the next call, or several
+//! that do not depend on each other; the caller performs them; [`learn::learn`] folds each answer in; `decide` is asked again.
+//! Nothing is planned ahead and there is no step counter, so a restart is the same loop knowing less.
+
+pub mod agenda;
+pub mod call;
+pub mod decide;
+pub mod digest;
+pub mod ending;
+pub mod issue;
+pub mod learn;
+pub mod lifecycle;
+pub mod observed;
+pub mod rbac;
+pub mod report;
+pub mod steady;
+pub mod terms;
+pub mod validations;

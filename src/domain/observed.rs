@@ -1,0 +1,306 @@
+//! What is known about one lease: the only input of every decision.
+
+use std::collections::BTreeMap;
+
+use super::{call::Call, call::Failure, terms::Refusal};
+use crate::api::{
+    CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
+    lifecycle::RoleRef,
+    names::{self, LeaseUid},
+    reasons::EndReason,
+    status::{CredentialLeaseStatus, PolicyRule},
+};
+
+/// One object that is made for a lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Child {
+    /// The Job without pods that owns the account and ends at the deadline.
+    Job,
+    /// The lease's own ServiceAccount. Its deletion kills every token.
+    Account,
+    /// The RoleBinding of one grant.
+    Binding(String),
+    /// The Role that allows minting for the account.
+    MintRole,
+    /// The RoleBinding that gives it to the requester, and to nobody else.
+    MintBinding,
+    /// The Secret with the token.
+    Secret,
+}
+
+impl Child {
+    /// Whether it gives authority to somebody: such objects are deleted first.
+    #[must_use]
+    pub fn gives_authority(&self) -> bool {
+        matches!(self, Self::Binding(_) | Self::MintBinding)
+    }
+}
+
+/// An object, pinned by its UID.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+}
+
+/// What is known about one object of a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its creation may or may not have reached the server.
+    Unknown,
+    /// It is not there.
+    Absent,
+    /// It is there and ours.
+    Present(ObjectId),
+    /// Its name is taken by an object that is not the lease's: never adopted, never deleted.
+    Stranger,
+}
+
+/// Whether the lease's own object is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Exists,
+    /// It is, with a deletionTimestamp: somebody's finalizer holds it.
+    Deleting,
+    /// It was seen to be deleted, or confirmed to be gone.
+    Gone,
+    /// Only objects that were made for it are known.
+    Unconfirmed,
+    /// It is there and cannot be decoded: nothing is issued, and its account's own deadline ends it.
+    Unreadable,
+}
+
+/// The lease.
+#[derive(Clone, Debug)]
+pub struct LeaseSeen {
+    pub uid: LeaseUid,
+    pub namespace: String,
+    pub name: String,
+    pub resource_version: String,
+    pub generation: i64,
+    /// The API server's time of creation: where every deadline starts from.
+    pub created: Time,
+    pub presence: Presence,
+    /// Absent where only children are known or the object cannot be decoded.
+    pub spec: Option<CredentialLeaseSpec>,
+    pub status: CredentialLeaseStatus,
+}
+
+/// The lifecycle a lease refers to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LifecycleSeen {
+    /// The watch has not delivered its first list.
+    Unknown,
+    /// The watch does not have it; `confirmed`: neither does the API server.
+    Absent { confirmed: bool },
+    /// It is there.
+    Present(Box<LifecycleFacts>),
+}
+
+/// A lifecycle as far as leases need it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LifecycleFacts {
+    pub uid: String,
+    pub deleting: bool,
+    pub spec: ServiceAccountLifecycleSpec,
+    /// Read from the API server in this visit, not from a watch that may lag.
+    pub confirmed: bool,
+}
+
+/// A role with its rules as they were when it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSeen {
+    pub uid: String,
+    pub rules: Vec<PolicyRule>,
+}
+
+/// Whether the admission policies that Leasehold rests on are in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enforcement {
+    /// Not known yet.
+    Unknown,
+    /// All present, bound, unweakened, and biting.
+    Enforced,
+    /// Not in force; why, and what to do.
+    Missing(String),
+}
+
+/// What may be known about a token without holding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFacts {
+    /// `JTI=…`, as the audit log names it.
+    pub credential_id: Option<String>,
+    /// Its expiry as the API server set it.
+    pub expires: Time,
+}
+
+/// Whether an API server has been seen to accept the token: without that, its refusal proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Control {
+    #[default]
+    NotAsked,
+    Accepted,
+    Refused,
+}
+
+/// What the process knows of a lease beyond the API server; lost at a restart, and nothing depends on it being there.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The token this process holds, in the executor's vault.
+    pub token: Option<TokenFacts>,
+    pub control: Control,
+    /// TokenReview said no after the account was gone.
+    pub refused: bool,
+    /// The delivered Secret, before a status has it.
+    pub secret: Option<Known>,
+    /// When the Secret was last looked at.
+    pub secret_seen: Option<Time>,
+    /// A place in the quotas is held.
+    pub reserved: bool,
+    /// An account was seen or made: its death has to be proven even if no status tells of it.
+    pub account_made: bool,
+    /// Issuing has failed for good.
+    pub outcome: Option<Outcome>,
+    /// What ended the lease, as it was seen first.
+    pub end: Option<super::ending::End>,
+}
+
+/// How issuing failed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub reason: EndReason,
+    pub message: String,
+}
+
+/// What this visit has learned; the next one starts without it.
+#[derive(Clone, Debug, Default)]
+pub struct Learned {
+    pub access: Option<bool>,
+    pub violations: Option<Vec<Refusal>>,
+    pub full: Option<Refusal>,
+    /// The roles as they were read after their bindings were in force.
+    pub roles_after: BTreeMap<String, Option<RoleSeen>>,
+    /// Roles that were read to confirm that they are missing.
+    pub roles_confirmed: bool,
+    /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
+    pub failed: Vec<(Call, Failure)>,
+}
+
+/// How long things are kept and waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long an ended lease stays, in milliseconds.
+    pub retention_millis: i64,
+}
+
+/// All that is known about one lease.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub lease: LeaseSeen,
+    pub lifecycle: LifecycleSeen,
+    /// The roles of the grants that were asked for, as the watches have them.
+    pub roles: BTreeMap<String, RoleSeen>,
+    pub enforcement: Enforcement,
+    /// The audiences a token has that asks for none.
+    pub api_audiences: Vec<String>,
+    /// The namespace the kubeconfig and messages speak of; live leases of the same lifecycle, without this one: all, and the requester's.
+    pub live: (usize, usize),
+    pub children: BTreeMap<Child, Known>,
+    /// Objects of the lease that have a name it would not give them today.
+    pub strays: Vec<(Child, ObjectId)>,
+    pub memory: Memory,
+    pub learned: Learned,
+    pub settings: Settings,
+}
+
+impl Observed {
+    /// What is known about a child; one that nothing is known about is absent.
+    #[must_use]
+    pub fn child(&self, child: &Child) -> &Known {
+        self.children.get(child).unwrap_or(&Known::Absent)
+    }
+
+    /// The child, if it is there and ours.
+    #[must_use]
+    pub fn present(&self, child: &Child) -> Option<&ObjectId> {
+        match self.child(child) {
+            Known::Present(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The lifecycle, if it is there.
+    #[must_use]
+    pub fn lifecycle(&self) -> Option<&LifecycleFacts> {
+        match &self.lifecycle {
+            LifecycleSeen::Present(facts) => Some(facts),
+            _ => None,
+        }
+    }
+
+    /// Whether the call failed in this visit.
+    #[must_use]
+    pub fn failure_of(&self, call: &Call) -> Option<&Failure> {
+        self.learned.failed.iter().find(|(c, _)| c == call).map(|(_, failure)| failure)
+    }
+
+    /// The life of the lease: what it asks for, or the lifecycle's default.
+    #[must_use]
+    pub fn ttl(&self) -> Option<Duration> {
+        let asked = self.lease.spec.as_ref().and_then(|s| s.ttl);
+        asked.or_else(|| self.lifecycle().map(|l| l.spec.terms.default_ttl()))
+    }
+
+    /// When the lease ends. What is in the name of an account that exists counts: a lifecycle's default may have changed since.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        let from_account = self.present(&Child::Account).and_then(|id| names::account_deadline(&id.name, &self.lease.uid));
+        match from_account {
+            Some(seconds) => Some(Time::from_millis(seconds.saturating_mul(1000))),
+            None => self.lease.status.expiration_time.or_else(|| Some(self.lease.created.plus(self.ttl()?))),
+        }
+    }
+
+    /// Whether the credential was issued, as far as the status says.
+    #[must_use]
+    pub fn issued(&self) -> bool {
+        self.lease.status.issue_time.is_some()
+    }
+
+    /// The role that a grant of this lease refers to.
+    #[must_use]
+    pub fn role_of(&self, grant: &str) -> Option<&RoleRef> {
+        self.lifecycle().and_then(|l| l.spec.grant(grant)).map(|g| &g.role_ref)
+    }
+
+    /// The grants that were asked for.
+    #[must_use]
+    pub fn grants(&self) -> &[String] {
+        self.lease.spec.as_ref().map_or(&[], |s| s.grants.as_slice())
+    }
+
+    /// The name of the Secret the token is delivered in, for delivery Secret.
+    #[must_use]
+    pub fn secret_name(&self) -> Option<String> {
+        let delivery = &self.lease.spec.as_ref()?.delivery;
+        (delivery.kind == crate::api::lifecycle::DeliveryType::Secret)
+            .then(|| delivery.secret.as_ref().map_or_else(|| names::default_secret(&self.lease.name), |s| s.name.clone()))
+    }
+
+    /// Whom the lease's tokens are for.
+    #[must_use]
+    pub fn audiences(&self) -> Vec<String> {
+        match self.lease.spec.as_ref() {
+            Some(spec) if !spec.audiences.is_empty() => spec.audiences.clone(),
+            _ => self.api_audiences.clone(),
+        }
+    }
+
+    /// Whether some verifier may accept the lease's tokens without asking the API server.
+    #[must_use]
+    pub fn verified_offline(&self) -> bool {
+        self.lease.spec.as_ref().is_some_and(|s| s.audiences.iter().any(|a| !self.api_audiences.contains(a)))
+    }
+}

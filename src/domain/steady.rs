@@ -1,0 +1,46 @@
+//! An active lease: the positive control, the look at the delivered Secret, and rest until the end.
+
+use super::{
+    agenda::Lane,
+    call::{Call, Next},
+    decide::attempt,
+    ending,
+    observed::{Control, LifecycleSeen, Observed},
+    report,
+};
+use crate::api::Time;
+
+/// How often a delivered Secret is looked at, in milliseconds. It cannot be watched without the right to read Secrets.
+pub const SECRET_PROBE_MILLIS: i64 = 60_000;
+
+/// What an active lease needs now, and when it is to be visited again.
+#[must_use]
+pub fn rest(seen: &Observed, now: Time) -> Next {
+    let mut wishes = vec![(Lane::End, end_of(seen, now))];
+    if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
+        return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
+    }
+    if seen.memory.token.is_some() && seen.memory.control == Control::NotAsked && seen.failure_of(&Call::ReviewToken).is_none() {
+        return Next::Do(Lane::Issue, vec![Call::ReviewToken]);
+    }
+    let status = report::active(seen, now);
+    if status != seen.lease.status {
+        return ending::write(seen, status, Lane::Issue, Next::Rest { wishes, backoff: None });
+    }
+    if seen.lease.status.credential.as_ref().is_some_and(|c| c.secret.is_some()) {
+        let due = seen.memory.secret_seen.or(seen.lease.status.issue_time).unwrap_or(now).plus_millis(SECRET_PROBE_MILLIS);
+        let probe = Call::Find(super::observed::Child::Secret);
+        if due <= now && seen.failure_of(&probe).is_none() {
+            return Next::Do(Lane::Issue, vec![probe]);
+        }
+        wishes.push((Lane::Issue, if due <= now { now.plus_millis(SECRET_PROBE_MILLIS) } else { due }));
+    }
+    Next::Rest { wishes, backoff: None }
+}
+
+/// The earlier of the lease's end and the lifecycle's.
+fn end_of(seen: &Observed, now: Time) -> Time {
+    let lease = seen.lease.status.expiration_time.or_else(|| seen.deadline()).unwrap_or(now);
+    let lifecycle = seen.lifecycle().and_then(|l| l.spec.expiration_time);
+    lifecycle.map_or(lease, |at| at.min(lease))
+}

@@ -1,0 +1,345 @@
+//! The most an expression can cost, reckoned from its tree and the bounds of its input: nothing is run.
+//!
+//! One unit is about ten nanoseconds and at most 16 bytes. Every value has a weight, the units it takes to copy or compare it
+//! once; each step costs what it touches, and a macro's body costs its own as often as its range can have items. That is an upper
+//! bound, coarse but safe: what grows by doubling, by repetition or by a macro over a macro's result is refused by the same sum.
+
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+
+use super::Problem;
+
+/// How many levels an expression may have.
+pub(super) const MAX_DEPTH: usize = 32;
+/// How many macros an expression may have, one after another.
+pub(super) const MAX_MACROS: usize = 4;
+/// How many entries a list or map that is written out may have.
+pub(super) const MAX_ENTRIES: usize = 64;
+/// The most units an evaluation may cost: about 50 ms, half of what `runtime::evaluator` waits.
+const MAX_COST: u64 = 5_000_000;
+/// The heaviest value: at most 4 MiB.
+const MAX_WEIGHT: u64 = 250_000;
+/// The weight of any value, and the cost of any step.
+const NODE: u64 = 8;
+/// What a class such as `\w` adds to a pattern: it is a table of all Unicode.
+const PATTERN_CLASS: u64 = 1024;
+/// What any other character adds to a pattern.
+const PATTERN_CHAR: u64 = 16;
+
+/// The most a value can weigh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Weight {
+    /// How many items it can have, if it is a list or map.
+    pub(super) items: u64,
+    /// The heaviest item.
+    pub(super) each: u64,
+    /// All of it.
+    pub(super) total: u64,
+}
+
+impl Weight {
+    /// A value of fixed size.
+    const SMALL: Self = Self::scalar(NODE);
+
+    const fn scalar(total: u64) -> Self {
+        Self { items: 0, each: 0, total }
+    }
+
+    const fn list(items: u64, each: u64) -> Self {
+        Self { items, each, total: NODE + items * each }
+    }
+
+    /// Any one of its items; nothing is known about that but how heavy it is.
+    fn item(self) -> Self {
+        let each = self.each.max(NODE);
+        Self { items: each / NODE, each, total: each }
+    }
+
+    /// Both together, as `+` makes of lists and texts.
+    fn plus(self, other: Self) -> Self {
+        Self {
+            items: self.items.saturating_add(other.items),
+            each: self.each.max(other.each),
+            total: self.total.saturating_add(other.total),
+        }
+    }
+
+    /// Either of the two.
+    fn or(self, other: Self) -> Self {
+        Self { items: self.items.max(other.items), each: self.each.max(other.each), total: self.total.max(other.total) }
+    }
+
+    fn times(self, times: u64) -> Self {
+        Self { items: self.items.saturating_mul(times), each: self.each, total: self.total.saturating_mul(times) }
+    }
+}
+
+/// The weight of a text of so many bytes.
+pub(super) const fn text(bytes: usize) -> u64 {
+    NODE + bytes as u64 / 16
+}
+
+/// A text of at most so many characters, of at most four bytes.
+const fn chars(count: usize) -> Weight {
+    Weight::scalar(text(4 * count))
+}
+
+const fn texts(items: u64, count: usize) -> Weight {
+    Weight::list(items, text(4 * count))
+}
+
+/// The input, by path, with the bounds of the resources' schemas (metadata: those of the API server).
+const FIELDS: &[(&str, Weight)] = &[
+    ("lease.name", chars(253)),
+    ("lease.namespace", chars(63)),
+    ("lease.ttl", Weight::SMALL),
+    ("lease.reason", chars(512)),
+    ("lease.ticket", chars(128)),
+    ("lease.grants", texts(16, 63)),
+    ("lease.audiences", texts(4, 253)),
+    ("lease.delivery", chars(16)),
+    ("lifecycle.name", chars(253)),
+    ("lifecycle.namespace", chars(63)),
+    ("lifecycle.class", chars(16)),
+    ("lifecycle.owner.team", chars(128)),
+    ("lifecycle.owner.contact", chars(256)),
+    ("lifecycle.purpose", chars(512)),
+    ("requester.username", chars(512)),
+    ("requester.uid", chars(256)),
+    ("requester.groups", texts(256, 256)),
+    ("requester.podName", chars(253)),
+    ("now", Weight::SMALL),
+];
+
+/// The most a variable or field can weigh. `None`: there is none of this path.
+pub(super) fn field(path: &str) -> Option<Weight> {
+    let within = |name: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+    let object = |object: Option<Weight>, field: Weight| {
+        let object = object.unwrap_or(Weight::SMALL);
+        Some(object.plus(Weight { items: 1, each: field.total, total: field.total }))
+    };
+    match FIELDS.iter().find(|(name, _)| *name == path) {
+        Some((_, weight)) => Some(*weight),
+        None => FIELDS.iter().filter(|(name, _)| within(name)).map(|(_, weight)| *weight).fold(None, object),
+    }
+}
+
+/// Refuses an expression whose cost is not bounded, or too high.
+pub(super) fn check(expression: &IdedExpr) -> Result<(), Problem> {
+    let mut reckoner = Reckoner { cost: 0, repeated: 1, macros: 0, in_body: false, locals: Vec::new() };
+    reckoner.weigh(expression, 1).map(|_| ())
+}
+
+struct Reckoner<'e> {
+    cost: u64,
+    /// How often the part that is being looked at runs.
+    repeated: u64,
+    macros: usize,
+    /// Whether the part that is being looked at is the body of a macro.
+    in_body: bool,
+    /// The variables of macros, the innermost last.
+    locals: Vec<(&'e str, Weight)>,
+}
+
+impl<'e> Reckoner<'e> {
+    fn charge(&mut self, units: u64) -> Result<(), Problem> {
+        self.cost = self.cost.saturating_add(units.saturating_mul(self.repeated));
+        if self.cost > MAX_COST { Err(Problem::TooExpensive) } else { Ok(()) }
+    }
+
+    /// The most a part can weigh, with all that it costs charged.
+    fn weigh(&mut self, part: &'e IdedExpr, depth: usize) -> Result<Weight, Problem> {
+        // Before anything else: it also bounds this recursion.
+        if depth > MAX_DEPTH {
+            return Err(Problem::TooDeep);
+        }
+        self.charge(NODE)?;
+        let weight = match &part.expr {
+            Expr::Literal(literal) => literal_weight(literal),
+            Expr::Ident(_) | Expr::Select(_) => self.weigh_selection(&part.expr, depth)?,
+            Expr::Call(call) => self.weigh_call(call, depth)?,
+            Expr::Comprehension(comprehension) => self.weigh_macro(comprehension, depth)?,
+            Expr::List(list) => self.weigh_entries(&list.elements.iter().collect::<Vec<_>>(), depth)?,
+            Expr::Map(map) => {
+                let mut entries = Vec::new();
+                for entry in &map.entries {
+                    let EntryExpr::MapEntry(entry) = &entry.expr else { return Err(Problem::Structure) };
+                    entries.extend([&entry.key, &entry.value]);
+                }
+                self.weigh_entries(&entries, depth)?
+            }
+            Expr::Struct(_) | Expr::Unspecified => return Err(Problem::Structure),
+        };
+        if weight.total > MAX_WEIGHT { Err(Problem::TooExpensive) } else { Ok(weight) }
+    }
+
+    /// A variable, or a field of something.
+    fn weigh_selection(&mut self, part: &'e Expr, depth: usize) -> Result<Weight, Problem> {
+        let mut fields = Vec::new();
+        let (mut root, mut test) = (part, false);
+        while let Expr::Select(select) = root {
+            // Only the outermost selection can be a test, `has(a.b)`.
+            test |= select.test;
+            fields.push(select.field.as_str());
+            root = &select.operand.expr;
+            if fields.len() > MAX_DEPTH {
+                return Err(Problem::TooDeep);
+            }
+        }
+        fields.reverse();
+        let weight = match root {
+            Expr::Ident(name) => match self.locals.iter().rev().find(|(local, _)| local == name) {
+                Some((_, weight)) => fields.iter().fold(*weight, |weight, _| weight.item()),
+                None => {
+                    let path = [&[name.as_str()], &fields[..]].concat().join(".");
+                    field(&path).ok_or(Problem::UnknownName(path))?
+                }
+            },
+            _ => {
+                let Expr::Select(select) = part else { return Err(Problem::Structure) };
+                self.weigh(&select.operand, depth + 1)?.item()
+            }
+        };
+        Ok(if test { Weight::SMALL } else { weight })
+    }
+
+    /// The parts of a list or map that is written out: each is copied into it.
+    fn weigh_entries(&mut self, entries: &[&'e IdedExpr], depth: usize) -> Result<Weight, Problem> {
+        if entries.len() > MAX_ENTRIES {
+            return Err(Problem::TooManyEntries);
+        }
+        let mut whole = Weight::SMALL;
+        for entry in entries {
+            let entry = self.weigh(entry, depth + 1)?;
+            whole = whole.plus(Weight { items: 1, each: entry.total, total: entry.total });
+        }
+        self.charge(whole.total)?;
+        Ok(whole)
+    }
+
+    fn weigh_call(&mut self, call: &'e CallExpr, depth: usize) -> Result<Weight, Problem> {
+        let parts: Vec<&IdedExpr> = call.target.as_deref().into_iter().chain(&call.args).collect();
+        let mut weights = Vec::new();
+        for part in &parts {
+            let weight = self.weigh(part, depth + 1)?;
+            self.charge(weight.total)?;
+            weights.push(weight);
+        }
+        let heaviest = weights.iter().copied().fold(Weight::SMALL, Weight::or);
+        match call.func_name.as_str() {
+            operators::ADD => {
+                let sum = weights.iter().copied().reduce(Weight::plus).unwrap_or(Weight::SMALL);
+                self.charge(sum.total)?;
+                Ok(sum)
+            }
+            operators::CONDITIONAL => Ok(heaviest),
+            operators::INDEX => Ok(weights.first().map_or(Weight::SMALL, |container| container.item())),
+            // Numbers, durations and timestamps grow when they are written out; texts and bytes stay what they are.
+            "string" | "bytes" => Ok(heaviest.plus(Weight::scalar(4 * NODE))),
+            "matches" => {
+                let pattern = pattern_cost(parts.last().copied())?;
+                self.charge(pattern.saturating_add(heaviest.total.saturating_mul(4)))?;
+                Ok(Weight::SMALL)
+            }
+            operators::LOGICAL_AND
+            | operators::LOGICAL_OR
+            | operators::LOGICAL_NOT
+            | operators::NOT_STRICTLY_FALSE
+            | operators::EQUALS
+            | operators::NOT_EQUALS
+            | operators::LESS
+            | operators::LESS_EQUALS
+            | operators::GREATER
+            | operators::GREATER_EQUALS
+            | operators::IN
+            | operators::SUBSTRACT
+            | operators::MULTIPLY
+            | operators::DIVIDE
+            | operators::MODULO
+            | operators::NEGATE
+            | "size"
+            | "startsWith"
+            | "endsWith"
+            | "contains"
+            | "int"
+            | "uint"
+            | "double"
+            | "bool"
+            | "duration"
+            | "timestamp"
+            | "getFullYear"
+            | "getMonth"
+            | "getDate"
+            | "getDayOfMonth"
+            | "getDayOfWeek"
+            | "getDayOfYear"
+            | "getHours"
+            | "getMinutes"
+            | "getSeconds"
+            | "getMilliseconds" => Ok(Weight::SMALL),
+            other => Err(Problem::UnknownFunction(other.to_owned())),
+        }
+    }
+
+    /// `all`, `exists`, `exists_one`, `filter` and `map`, as the parser writes them out.
+    fn weigh_macro(&mut self, comprehension: &'e ComprehensionExpr, depth: usize) -> Result<Weight, Problem> {
+        if self.in_body {
+            return Err(Problem::NestedMacros);
+        }
+        self.macros += 1;
+        if self.macros > MAX_MACROS {
+            return Err(Problem::TooManyMacros);
+        }
+        let range = self.weigh(&comprehension.iter_range, depth + 1)?;
+        let start = self.weigh(&comprehension.accu_init, depth + 1)?;
+
+        let (outer, visible) = (self.repeated, self.locals.len());
+        self.repeated = outer.saturating_mul(range.items.max(1));
+        self.in_body = true;
+        self.charge(range.item().total)?;
+        self.locals.push((&comprehension.accu_var, Weight::SMALL));
+        self.locals.push((&comprehension.iter_var, range.item()));
+        if let Some(second) = &comprehension.iter_var2 {
+            self.locals.push((second, range.item()));
+        }
+        self.weigh(&comprehension.loop_cond, depth + 1)?;
+        // The accumulator counts as small within a step: `all`, `exists` and `exists_one` keep it so, and the interpreter appends
+        // in place for `map` and `filter`. What one step gives is therefore what it adds.
+        let step = self.weigh(&comprehension.loop_step, depth + 1)?;
+        self.repeated = outer;
+        self.in_body = false;
+
+        self.locals.truncate(visible);
+        self.locals.push((&comprehension.accu_var, start.plus(step.times(range.items))));
+        let result = self.weigh(&comprehension.result, depth + 1);
+        self.locals.truncate(visible);
+        result
+    }
+}
+
+fn literal_weight(literal: &LiteralValue) -> Weight {
+    match literal {
+        LiteralValue::String(string) => Weight::scalar(text(string.inner().len())),
+        LiteralValue::Bytes(bytes) => Weight::scalar(text(bytes.inner().len())),
+        _ => Weight::SMALL,
+    }
+}
+
+/// What it costs to make a pattern ready, which the interpreter does each time. Matching itself is linear (crate `regex`).
+fn pattern_cost(pattern: Option<&IdedExpr>) -> Result<u64, Problem> {
+    let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(pattern)), .. }) = pattern else {
+        return Err(Problem::PatternNotLiteral);
+    };
+    let pattern: &str = pattern.inner();
+    let (mut cost, mut copies, mut escaped) = (NODE, 1_u64, false);
+    for c in pattern.chars() {
+        cost += if escaped && c.is_alphabetic() { PATTERN_CLASS } else { PATTERN_CHAR };
+        escaped = c == '\\' && !escaped;
+    }
+    // `x{2,30}` is 30 copies of x, and repetitions within repetitions multiply. Multiplying all of them is coarse but safe.
+    for counts in pattern.split('{').skip(1) {
+        let counts = counts.split('}').next().unwrap_or_default();
+        let most = counts.split(',').filter_map(|count| count.trim().parse::<u64>().ok()).max();
+        copies = copies.saturating_mul(most.unwrap_or(1).max(1));
+    }
+    Ok(cost.saturating_mul(copies))
+}

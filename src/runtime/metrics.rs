@@ -1,0 +1,253 @@
+//! Prometheus metrics: stable names, closed labels, no label that a tenant chooses.
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
+
+use http::{Method, Uri};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use crate::{
+    api::reasons::{Evidence, Phase},
+    domain::agenda::Lane,
+};
+
+/// Which call of the API server it was.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiCall {
+    verb: &'static str,
+    resource: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiAnswer {
+    verb: &'static str,
+    resource: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabel {
+    lane: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EvidenceLabel {
+    evidence: &'static str,
+}
+
+/// Resources by the segment of a path; everything else is `other`, so that no path can make a new time series.
+const RESOURCES: &[&str] = &[
+    "credentialleases",
+    "serviceaccountlifecycles",
+    "serviceaccounts",
+    "secrets",
+    "jobs",
+    "roles",
+    "clusterroles",
+    "rolebindings",
+    "clusterrolebindings",
+    "events",
+    "subjectaccessreviews",
+    "selfsubjectaccessreviews",
+    "selfsubjectreviews",
+    "selfsubjectrulesreviews",
+    "tokenreviews",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+];
+
+impl ApiCall {
+    /// Reads verb and resource off a request.
+    #[must_use]
+    pub fn of(method: &Method, uri: &Uri) -> Self {
+        let segments: Vec<&str> = uri.path().split('/').collect();
+        let resource = segments.iter().rev().find_map(|s| RESOURCES.iter().find(|r| *r == s)).copied().unwrap_or("other");
+        let resource = match (resource, segments.last().copied()) {
+            ("serviceaccounts", Some("token")) => "serviceaccounts/token",
+            ("credentialleases", Some("status")) => "credentialleases/status",
+            ("serviceaccountlifecycles", Some("status")) => "serviceaccountlifecycles/status",
+            _ => resource,
+        };
+        let named = segments.last().is_some_and(|last| !RESOURCES.contains(last));
+        let watch = uri.query().is_some_and(|q| q.split('&').any(|p| p == "watch=true" || p == "watch=1"));
+        let verb = match (method.as_str(), named, watch) {
+            ("GET", _, true) => "watch",
+            ("GET", true, false) => "get",
+            ("GET", false, false) => "list",
+            ("POST", _, _) => "create",
+            ("PUT", _, _) => "update",
+            ("PATCH", _, _) => "patch",
+            ("DELETE", _, _) => "delete",
+            _ => "other",
+        };
+        Self { verb, resource }
+    }
+}
+
+/// Every metric of the operator.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    api: Family<ApiAnswer, Counter>,
+    leases: Family<PhaseLabel, Gauge>,
+    issue: Histogram,
+    revocation: Family<EvidenceLabel, Histogram, fn() -> Histogram>,
+    overdue: Gauge,
+    queue: Family<LaneLabel, Gauge>,
+    failing: Gauge,
+    enforced: Gauge,
+    tokens: Gauge,
+    panics: Counter<u64, AtomicU64>,
+}
+
+fn issue_buckets() -> Histogram {
+    Histogram::new([0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0])
+}
+
+fn revocation_buckets() -> Histogram {
+    Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0])
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("leasehold");
+        let metrics = Self {
+            registry: Mutex::default(),
+            api: Family::default(),
+            leases: Family::default(),
+            issue: issue_buckets(),
+            revocation: Family::new_with_constructor(revocation_buckets as fn() -> Histogram),
+            overdue: Gauge::default(),
+            queue: Family::default(),
+            failing: Gauge::default(),
+            enforced: Gauge::default(),
+            tokens: Gauge::default(),
+            panics: Counter::default(),
+        };
+        registry.register("api_requests", "Requests to the API server by verb, resource and HTTP code; code 0: no answer", metrics.api.clone());
+        registry.register("leases", "Leases by phase", metrics.leases.clone());
+        registry.register("issue_duration_seconds", "Seconds from a lease's creation to a usable credential", metrics.issue.clone());
+        registry.register("revocation_duration_seconds", "Seconds from a lease's end to the deletion of its account, by the evidence of its death", metrics.revocation.clone());
+        registry.register("overdue_ends", "Leases whose end has come and whose account or bindings are still there", metrics.overdue.clone());
+        registry.register("queue_depth", "Visits that are due and wait for a place, by lane", metrics.queue.clone());
+        registry.register("failing_ends", "Leases whose end has failed at least once and is being tried again", metrics.failing.clone());
+        registry.register("policies_enforced", "1 while the admission policies that Leasehold rests on are in force", metrics.enforced.clone());
+        registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());
+        registry.register("visit_panics", "Visits that ended in a panic: each is a bug", metrics.panics.clone());
+        for phase in Phase::ALL {
+            metrics.leases(*phase, 0);
+        }
+        *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+        Arc::new(metrics)
+    }
+
+    /// A request was answered; `code` 0: it was not.
+    pub fn api_call(&self, call: ApiCall, code: u16) {
+        self.api.get_or_create(&ApiAnswer { verb: call.verb, resource: call.resource, code }).inc();
+    }
+
+    /// How many leases are in a phase.
+    pub fn leases(&self, phase: Phase, count: usize) {
+        self.leases.get_or_create(&PhaseLabel { phase: phase.as_str() }).set(number(count));
+    }
+
+    /// A credential became usable so many milliseconds after its lease was created.
+    pub fn issued(&self, millis: i64) {
+        self.issue.observe(secs(millis));
+    }
+
+    /// A revocation was proven; it had come so many milliseconds after the end.
+    pub fn revoked(&self, evidence: Evidence, millis: i64) {
+        self.revocation.get_or_create(&EvidenceLabel { evidence: evidence.as_str() }).observe(secs(millis));
+    }
+
+    /// How many ends are overdue, and how many have failed before.
+    pub fn ends(&self, overdue: usize, failing: usize) {
+        self.overdue.set(number(overdue));
+        self.failing.set(number(failing));
+    }
+
+    /// How many visits wait in a lane.
+    pub fn queue(&self, lane: Lane, waiting: usize) {
+        let lane = match lane {
+            Lane::Issue => "issue",
+            Lane::End => "end",
+            Lane::Retry => "retry",
+        };
+        self.queue.get_or_create(&LaneLabel { lane }).set(number(waiting));
+    }
+
+    /// Whether the policies are in force.
+    pub fn enforced(&self, enforced: bool) {
+        self.enforced.set(i64::from(enforced));
+    }
+
+    /// How many tokens are held.
+    pub fn tokens(&self, held: usize) {
+        self.tokens.set(number(held));
+    }
+
+    /// A visit panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// If it cannot be formatted.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Ok(text)
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a lag are far below 2^52")]
+fn secs(millis: i64) -> f64 {
+    millis.max(0) as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_told_apart_by_closed_labels() {
+        let table = [
+            ("POST", "/api/v1/namespaces/i/serviceaccounts/a.b/token", "create", "serviceaccounts/token"),
+            ("PUT", "/apis/leasehold.dev/v1alpha1/namespaces/secrets/credentialleases/x/status", "update", "credentialleases/status"),
+            ("GET", "/api/v1/namespaces/i/serviceaccounts?watch=true&x=1", "watch", "serviceaccounts"),
+            ("GET", "/api/v1/namespaces/i/serviceaccounts?labelSelector=x", "list", "serviceaccounts"),
+            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", "get", "clusterroles"),
+            ("DELETE", "/api/v1/namespaces/i/pods/x", "delete", "other"),
+        ];
+        for (method, uri, verb, resource) in table {
+            let call = ApiCall::of(&method.parse().unwrap(), &uri.parse().unwrap());
+            assert_eq!(call, ApiCall { verb, resource }, "{method} {uri}");
+        }
+    }
+
+    #[test]
+    fn what_is_scraped_has_the_documented_names() {
+        let metrics = Metrics::new();
+        metrics.revoked(Evidence::TokenReviewRefused, 12);
+        let text = metrics.render().unwrap();
+        for name in ["leasehold_leases{phase=\"Active\"} 0", "leasehold_revocation_duration_seconds_sum{evidence=\"TokenReviewRefused\"} 0.012", "leasehold_overdue_ends 0"] {
+            assert!(text.contains(name), "{name} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The process: settings, clock, evaluation threads, audit stream, metrics, health, and the wiring of it all.
+
+pub mod audit;
+pub mod clock;
+pub mod evaluator;
+pub mod health;
+pub mod metrics;
+pub mod run;
+pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,81 @@
+//! What can be set, by flags or environment.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Parser, ValueEnum};
+
+/// Leases short-lived, least-privilege credentials to non-human identities, and proves that they ended.
+///
+/// Runs in the cluster as its service account, or outside with KUBECONFIG; the same defaults, the same rights.
+/// Records go to standard output as JSON lines (the audit stream), logs to standard error.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "leasehold", version, about, long_about)]
+pub struct Settings {
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+
+    /// How long ended leases stay before they are deleted, like 30m, 24h or 168h.
+    #[arg(long, env = "LEASEHOLD_RETENTION", default_value = "24h", value_name = "DURATION", value_parser = duration)]
+    pub retention: Duration,
+
+    /// The API server's URL that delivered kubeconfigs name. Default: the in-cluster address, or the one of KUBECONFIG.
+    #[arg(long, env = "LEASEHOLD_SERVER_URL", value_name = "URL")]
+    pub server_url: Option<String>,
+
+    /// How long one request to the API server may take, in seconds.
+    #[arg(long, env = "LEASEHOLD_CALL_TIMEOUT", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=120))]
+    pub call_timeout: u64,
+
+    /// Leases that are issued at the same time.
+    #[arg(long, env = "LEASEHOLD_ISSUE_WIDTH", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub issue_width: u16,
+
+    /// Leases that are ended at the same time. Issuing never takes these places.
+    #[arg(long, env = "LEASEHOLD_END_WIDTH", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub end_width: u16,
+
+    /// Ends that failed before, and proofs, at the same time.
+    #[arg(long, env = "LEASEHOLD_RETRY_WIDTH", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub retry_width: u16,
+
+    /// What is logged: error, warn, info, debug, or a filter like leasehold=debug,kube=warn.
+    #[arg(long, env = "LEASEHOLD_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+
+    /// How logs are written.
+    #[arg(long, env = "LEASEHOLD_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: crate::api::Duration = text.parse().map_err(|e: crate::api::quantities::BadDuration| e.to_string())?;
+    u64::try_from(parsed.as_secs()).map(Duration::from_secs).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bad_retention_says_what_to_write() {
+        let error = Settings::try_parse_from(["leasehold", "--retention", "7d"]).unwrap_err().to_string();
+        assert!(error.contains("like 90s, 15m or 1h30m"), "{error}");
+    }
+}
