@@ -43,6 +43,10 @@ impl Guard {
         let (policies, watch_policies) = mirror::<ValidatingAdmissionPolicy>(&self.client, &changed);
         let (bindings, watch_bindings) = mirror::<ValidatingAdmissionPolicyBinding>(&self.client, &changed);
         let judge = async {
+            // A store that has not been filled would look like policies that are missing.
+            if policies.wait_until_ready().await.is_err() || bindings.wait_until_ready().await.is_err() {
+                return;
+            }
             let (mut identity, mut audiences) = (None, false);
             loop {
                 let found = self.look(&policies, &bindings, &mut identity, &mut audiences).await;

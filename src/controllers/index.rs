@@ -609,11 +609,11 @@ impl Inner {
         self.children.get(lease).is_some_and(|rows| rows.iter().any(|row| row.child == Child::Account))
     }
 
-    /// An account is a lease's claim on its lifecycle's quotas, whoever made it.
+    /// Remembers the account, also after it is gone.
     fn count(&mut self, lease: &LeaseUid) {
-        let has_account = self.has_account(lease);
-        if let Some(row) = self.leases.get_mut(lease).filter(|_| has_account) {
-            row.memory.account_made = true;
+        let account = self.children.get(lease).into_iter().flatten().find(|row| row.child == Child::Account).map(|row| row.id.clone());
+        if let (Some(row), Some(id)) = (self.leases.get_mut(lease), account) {
+            row.memory.account = Some(id);
         }
     }
 

@@ -98,7 +98,7 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &Atom
 
 fn leave(context: &Context, seen: &Observed) {
     let ended = &seen.lease.status;
-    if ended.credential.as_ref().is_some_and(|c| c.evidence.is_some()) || (ended.end_time.is_some() && !seen.memory.account_made) {
+    if ended.credential.as_ref().is_some_and(|c| c.evidence.is_some()) || (ended.end_time.is_some() && seen.memory.account.is_none()) {
         context.vault.wipe(&seen.lease.uid);
     }
     context.index.remember(seen);

@@ -42,12 +42,12 @@ impl End {
 /// What has ended the lease, if anything has. What a status recorded stays the cause; then what is certain; then what is inferred.
 #[must_use]
 pub fn cause(seen: &Observed, now: Time) -> Option<End> {
+    if let Some(end) = &seen.memory.end {
+        return Some(end.clone());
+    }
     let status = &seen.lease.status;
     if let (Some(reason), Some(at)) = (status.end_reason, status.end_time) {
         return Some(End::new(reason, at, ""));
-    }
-    if let Some(end) = &seen.memory.end {
-        return Some(end.clone());
     }
     if let Some(outcome) = &seen.memory.outcome {
         return Some(End::new(outcome.reason, now, outcome.message.clone()));
@@ -170,7 +170,7 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
     if !account_gone(seen) {
         return write(seen, report::deletion_failing(seen, now, end), Lane::End, Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) });
     }
-    let made = seen.memory.account_made || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
+    let made = seen.memory.account.is_some() || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
     if !made {
         return conclude(seen, now, end, clean, None);
     }

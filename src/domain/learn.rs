@@ -116,7 +116,7 @@ fn role(seen: &mut Observed, grant: String, found: Option<super::observed::RoleS
 
 fn present(seen: &mut Observed, child: Child, id: ObjectId, looked_at: bool, now: Time) {
     match child {
-        Child::Account => seen.memory.account_made = true,
+        Child::Account => seen.memory.account = Some(id.clone()),
         Child::Secret => {
             let recorded = seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref()).is_some_and(|s| s.uid != id.uid);
             if recorded {
@@ -158,7 +158,7 @@ fn reviewed(seen: &mut Observed, call: Call, accepted: bool) {
 
 fn deleted(seen: &mut Observed, child: &Child, id: &ObjectId) {
     if *child == Child::Account {
-        seen.memory.account_made = true;
+        seen.memory.account = Some(id.clone());
     }
     if seen.present(child).is_some_and(|known| known.uid == id.uid) {
         seen.children.insert(child.clone(), Known::Absent);

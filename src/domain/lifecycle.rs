@@ -140,8 +140,8 @@ pub fn opt_in(namespace: &str, roles: &[RoleRef]) -> String {
     let api = "apiVersion: rbac.authorization.k8s.io/v1";
     format!(
         "{api}\nkind: RoleBinding\nmetadata: {{name: leasehold-granter, namespace: {namespace}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: leasehold-granter}}\n{account}\n---\n\
-         {api}\nkind: Role\nmetadata: {{name: leasehold-grantable, namespace: {namespace}}}\nrules: [{{apiGroups: [rbac.authorization.k8s.io], resources: [roles, clusterroles], verbs: [bind], resourceNames: [{}]}}]\n---\n\
-         {api}\nkind: RoleBinding\nmetadata: {{name: leasehold-grantable, namespace: {namespace}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: leasehold-grantable}}\n{account}\n",
+         {api}\nkind: Role\nmetadata: {{name: leasehold-bind, namespace: {namespace}}}\nrules: [{{apiGroups: [rbac.authorization.k8s.io], resources: [roles, clusterroles], verbs: [bind], resourceNames: [{}]}}]\n---\n\
+         {api}\nkind: RoleBinding\nmetadata: {{name: leasehold-bind, namespace: {namespace}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: leasehold-bind}}\n{account}\n",
         names.join(", ")
     )
 }

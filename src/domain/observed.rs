@@ -159,8 +159,8 @@ pub struct Memory {
     pub secret_seen: Option<Time>,
     /// A place in the quotas is held.
     pub reserved: bool,
-    /// An account was seen or made: its death has to be proven even if no status tells of it.
-    pub account_made: bool,
+    /// The account that was seen or made: its death has to be proven even if no status tells of it.
+    pub account: Option<ObjectId>,
     /// Issuing has failed for good.
     pub outcome: Option<Outcome>,
     /// What ended the lease, as it was seen first.

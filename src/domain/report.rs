@@ -249,7 +249,7 @@ fn ended<'a>(seen: &'a Observed, now: Time, end: &End) -> Draft<'a> {
         draft.status.end_reason = Some(end.reason);
         record_end(&mut draft, end);
     }
-    let name = seen.present(&Child::Account).map(|id| AccountIdentity { namespace: id.namespace.clone(), name: id.name.clone(), uid: id.uid.clone() });
+    let name = seen.memory.account.as_ref().or_else(|| seen.present(&Child::Account)).map(|id| AccountIdentity { namespace: id.namespace.clone(), name: id.name.clone(), uid: id.uid.clone() });
     if let Some(account) = name.filter(|_| draft.status.credential.as_ref().is_none_or(|c| c.service_account.is_none())) {
         draft.credential().service_account = Some(account);
     }
@@ -271,7 +271,12 @@ fn record_end(draft: &mut Draft, end: &End) {
                 .record(Happening::Denied, &end.message);
         }
         reason if reason.phase() == Phase::Failed => {
-            draft.condition(ConditionType::Issued, ConditionStatus::False, reason.as_str(), end.message.clone()).record(Happening::Failed, &format!("{reason}: {}", end.message));
+            // Issuing only begins, and can only fail, after the terms were met.
+            draft
+                .condition(ConditionType::Allowed, ConditionStatus::True, LeaseReason::TermsMet.as_str(), "every term of the lifecycle is met")
+                .condition(ConditionType::Approved, ConditionStatus::True, LeaseReason::NotRequired.as_str(), "the lifecycle's terms ask nobody")
+                .condition(ConditionType::Issued, ConditionStatus::False, reason.as_str(), end.message.clone())
+                .record(Happening::Failed, &format!("{reason}: {}", end.message));
         }
         reason if draft.seen.lease.spec.is_none() => {
             draft.record(Happening::Swept, reason.as_str());

@@ -1,0 +1,68 @@
+//! A control plane with Leasehold installed, and an operator that runs.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::Result;
+use leasehold_harness::{ControlPlane, Options};
+use tokio::sync::OnceCell;
+
+use super::{Operator, Tenant};
+
+/// Where the shipped manifests are.
+const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
+
+/// A control plane, Leasehold installed on it, and its operator.
+pub struct Lab {
+    pub plane: ControlPlane,
+    pub operator: Mutex<Option<Operator>>,
+    tenants: AtomicU32,
+}
+
+static SHARED: OnceCell<Lab> = OnceCell::const_new();
+
+impl Lab {
+    /// The one that tests share: nothing may be done to it that another test would notice.
+    pub async fn shared() -> Result<&'static Self> {
+        SHARED.get_or_try_init(|| Self::start(Options::default(), &[])).await
+    }
+
+    /// One of the test's own. The operator gets `flags` besides the usual ones.
+    pub async fn start(options: Options, flags: &[&str]) -> Result<Self> {
+        let lab = Self::installed(options).await?;
+        let operator = Operator::start(&lab.plane, "operator", flags).await?;
+        lab.operator.lock().expect("no test panics while it holds this").replace(operator);
+        Ok(lab)
+    }
+
+    /// One of the test's own, Leasehold installed, no operator running.
+    pub async fn installed(options: Options) -> Result<Self> {
+        let plane = ControlPlane::start(options).await?;
+        plane.kubectl(plane.admin_kubeconfig(), &["apply", "-k", &format!("{CONFIG}/default")], None).await?.ok()?;
+        Ok(Self { plane, operator: Mutex::default(), tenants: AtomicU32::default() })
+    }
+
+    /// A namespace with everything that leasing in it needs.
+    pub async fn tenant(&self, label: &str) -> Result<Tenant<'_>> {
+        let number = self.tenants.fetch_add(1, Ordering::Relaxed);
+        Tenant::create(self, &format!("{label}-{number}")).await
+    }
+
+    /// kubectl as the cluster's administrator.
+    pub async fn kubectl(&self, args: &[&str], stdin: Option<&str>) -> Result<String> {
+        self.plane.kubectl(self.plane.admin_kubeconfig(), args, stdin).await?.ok()
+    }
+
+    /// The path of a shipped manifest or directory below `config/`.
+    pub fn config(&self, path: &str) -> String {
+        format!("{CONFIG}/{path}")
+    }
+
+    /// Ends everything.
+    pub async fn stop(self) -> Result<()> {
+        drop(self.operator.lock().expect("no test panics while it holds this").take());
+        self.plane.stop().await
+    }
+}

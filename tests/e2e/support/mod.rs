@@ -1,0 +1,26 @@
+//! What every test stands on.
+
+mod holder;
+mod lab;
+mod operator;
+mod tenant;
+
+use std::{future::Future, sync::LazyLock};
+
+use anyhow::Result;
+
+pub use holder::{Holder, code};
+pub use lab::Lab;
+pub use operator::Operator;
+pub use tenant::Tenant;
+
+/// One runtime for all tests: clients of the shared control plane outlive the test that made them.
+static RUNTIME: LazyLock<tokio::runtime::Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a tokio runtime"));
+
+/// Runs a test.
+pub fn run(test: impl Future<Output = Result<()>>) {
+    if let Err(error) = RUNTIME.block_on(test) {
+        panic!("{error:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! The operator under test: the shipped executable, as the shipped service account, with no right beyond the shipped ones.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use leasehold_harness::{ControlPlane, Process, eventually};
+
+/// A running operator.
+pub struct Operator {
+    process: Process,
+    address: String,
+}
+
+impl Operator {
+    /// Starts one and waits until it would issue. Its log, and the audit stream in it, is `<label>.log` in the plane's directory.
+    pub async fn start(plane: &ControlPlane, label: &str, flags: &[&str]) -> Result<Self> {
+        let operator = Self::spawn(plane, label, flags).await?;
+        operator.wait_until_enforced().await?;
+        Ok(operator)
+    }
+
+    /// Starts one and waits only until it has read everything.
+    pub async fn spawn(plane: &ControlPlane, label: &str, flags: &[&str]) -> Result<Self> {
+        let kubeconfig = Self::kubeconfig(plane, label).await?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        command.env("KUBECONFIG", kubeconfig).args(["--listen", &address, "--log", "info,leasehold=debug"]).args(flags);
+        let operator = Self { process: plane.spawn(label, command)?, address };
+        let ready = operator.wait("readyz", |text| text.trim() == "ok").await;
+        ready.with_context(|| operator.process.log_tail())?;
+        Ok(operator)
+    }
+
+    /// A kubeconfig of the operator's service account, as the cluster itself would hand it a token.
+    pub async fn kubeconfig(plane: &ControlPlane, label: &str) -> Result<PathBuf> {
+        let args = ["create", "token", "leasehold", "-n", "leasehold-system", "--duration=12h"];
+        let token = plane.kubectl(plane.admin_kubeconfig(), &args, None).await?.ok()?;
+        plane.token_kubeconfig(label, token.trim())
+    }
+
+    /// Waits until the policies are seen to be in force.
+    pub async fn wait_until_enforced(&self) -> Result<()> {
+        self.wait("metrics", |text| text.contains("leasehold_policies_enforced 1")).await.with_context(|| self.process.log_tail())
+    }
+
+    async fn wait(&self, path: &str, is: impl Fn(&str) -> bool) -> Result<()> {
+        eventually(&format!("the operator's /{path}"), Duration::from_secs(60), || async {
+            Ok::<_, anyhow::Error>(is(&self.get(path).await?).then_some(()))
+        })
+        .await
+    }
+
+    /// The body of one of its endpoints.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(&self.address).await?;
+        stream.write_all(format!("GET /{path} HTTP/1.0\r\nHost: operator\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    /// Everything it has said: logs and audit stream.
+    pub fn log(&self) -> Result<String> {
+        self.process.log_text()
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) -> Result<()> {
+        self.process.kill().map(drop)
+    }
+
+    /// SIGTERM; how it ended.
+    pub async fn terminate(mut self) -> Result<std::process::ExitStatus> {
+        self.process.terminate(Duration::from_secs(20)).await
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
