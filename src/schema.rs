@@ -17,7 +17,8 @@ pub fn files() -> Vec<(String, String)> {
         })
         .collect();
     let names: Vec<Value> = files.iter().map(|(name, _)| json!(name)).collect();
-    let kustomization = json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": names});
+    let kustomization =
+        json!({"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": names});
     files.push(("kustomization.yaml".into(), yaml(&kustomization).unwrap_or_default()));
     files
 }
@@ -40,7 +41,10 @@ fn yaml(value: &Value) -> Option<String> {
 /// Takes out what schemars says and Kubernetes does not mean, and adds the labels.
 fn tidied(mut crd: Value) -> Value {
     if let Some(metadata) = crd.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-        metadata.insert("labels".into(), json!({"app.kubernetes.io/name": "leasehold", "app.kubernetes.io/part-of": "leasehold"}));
+        metadata.insert(
+            "labels".into(),
+            json!({"app.kubernetes.io/name": "leasehold", "app.kubernetes.io/part-of": "leasehold"}),
+        );
     }
     if let Some(versions) = crd.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
         for version in versions {
@@ -60,7 +64,8 @@ fn tidy(schema: &mut Value) {
             if map.get("nullable").is_some_and(Value::is_boolean) {
                 map.remove("nullable");
             }
-            if map.get("default").is_some_and(|d| !d.is_object() || d.get("type").is_none()) && map.contains_key("type") {
+            if map.get("default").is_some_and(|d| !d.is_object() || d.get("type").is_none()) && map.contains_key("type")
+            {
                 map.remove("default");
             }
             if let Some(Value::Array(values)) = map.get_mut("enum") {

@@ -36,7 +36,9 @@ impl LeaseUid {
     #[must_use]
     pub fn parse(uid: &str) -> Option<Self> {
         let hex = uid.chars().filter(|c| *c != '-');
-        let ok = uid.len() == 36 && hex.clone().count() == 32 && hex.clone().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
+        let ok = uid.len() == 36
+            && hex.clone().count() == 32
+            && hex.clone().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
         ok.then(|| Self(uid.to_owned()))
     }
 

@@ -18,7 +18,9 @@ pub struct Duration(i64);
 
 /// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration: write up to three of a number (at most five digits) and h, m or s, like 90s, 15m or 1h30m")]
+#[error(
+    "`{0}` is not a duration: write up to three of a number (at most five digits) and h, m or s, like 90s, 15m or 1h30m"
+)]
 pub struct BadDuration(String);
 
 impl Duration {
@@ -210,7 +212,9 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_the_schema_says() {
-        for (text, seconds) in [("30s", 30), ("15m", 900), ("1h30m", 5400), ("0s", 0), ("1m1m1m", 180), ("99999h", 359_996_400)] {
+        for (text, seconds) in
+            [("30s", 30), ("15m", 900), ("1h30m", 5400), ("0s", 0), ("1m1m1m", 180), ("99999h", 359_996_400)]
+        {
             assert_eq!(text.parse::<Duration>().map(Duration::as_secs), Ok(seconds), "{text}");
         }
         for text in ["", "90", "90d", "s", "-5m", "1h 2m", "1.5h", "100000s", "1s1s1s1s", "５m", "1H"] {

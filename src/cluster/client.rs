@@ -46,7 +46,9 @@ pub async fn connect(clock: &Clock, metrics: &Arc<Metrics>) -> Result<Cluster, E
     // Retries are the controllers' business: they know what an unanswered call means for the next one.
     config.default_retry = false;
     config.connect_timeout = Some(Duration::from_secs(5));
-    config.headers.push((header::USER_AGENT, HeaderValue::from_static(concat!("leasehold/", env!("CARGO_PKG_VERSION")))));
+    config
+        .headers
+        .push((header::USER_AGENT, HeaderValue::from_static(concat!("leasehold/", env!("CARGO_PKG_VERSION")))));
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let ca_pem = ca(&config)?;
     let layer = Observe { clock: clock.clone(), metrics: metrics.clone() };

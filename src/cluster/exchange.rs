@@ -53,7 +53,8 @@ impl Ask {
     /// # Errors
     /// If the body has no JSON form; no type of ours is like that.
     pub fn json(mut self, body: &impl Serialize) -> Result<Self, Failure> {
-        self.body = serde_json::to_vec(body).map_err(|e| failure(Class::Invalid, format!("cannot be written as JSON: {e}")))?;
+        self.body =
+            serde_json::to_vec(body).map_err(|e| failure(Class::Invalid, format!("cannot be written as JSON: {e}")))?;
         Ok(self)
     }
 
@@ -98,9 +99,16 @@ impl Exchange {
     }
 
     async fn carry(&self, request: Request<Body>) -> Result<Reply, Failure> {
-        let response = self.client.send(request).await.map_err(|e| failure(Class::Transient, format!("no answer: {}", root(&e))))?;
+        let response = self
+            .client
+            .send(request)
+            .await
+            .map_err(|e| failure(Class::Transient, format!("no answer: {}", root(&e))))?;
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|_| failure(Class::Transient, "the answer broke off".into()))?;
+        let body = Limited::new(body, MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|_| failure(Class::Transient, "the answer broke off".into()))?;
         Ok(Reply { code: parts.status, headers: parts.headers, body: body.to_bytes() })
     }
 }
@@ -127,7 +135,8 @@ impl Reply {
         if !self.code.is_success() {
             return Err(self.failure());
         }
-        serde_json::from_slice(&self.body).map_err(|_| failure(Class::Transient, "the answer is not what this call is answered with".into()))
+        serde_json::from_slice(&self.body)
+            .map_err(|_| failure(Class::Transient, "the answer is not what this call is answered with".into()))
     }
 
     /// What went wrong, from the API server's `Status`.
@@ -152,7 +161,9 @@ impl Reply {
     /// The message of a `Status`; a plain-text answer (as API Priority and Fairness gives) is not quoted.
     fn message(&self) -> String {
         let status: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
-        let message = status.filter(|s| s.get("kind").and_then(|k| k.as_str()) == Some("Status")).and_then(|s| s.get("message")?.as_str().map(str::to_owned));
+        let message = status
+            .filter(|s| s.get("kind").and_then(|k| k.as_str()) == Some("Status"))
+            .and_then(|s| s.get("message")?.as_str().map(str::to_owned));
         let mut message = message.unwrap_or_else(|| format!("the API server answered {}", self.code));
         crate::api::condition::bound(&mut message, 512);
         message

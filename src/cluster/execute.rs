@@ -77,15 +77,19 @@ impl Execute {
 
     async fn check_access(&self, seen: &Observed) -> Result<Answer, Failure> {
         let Some(spec) = seen.lease.spec.as_ref() else { return Err(invalid("the lease has no spec")) };
-        let ask = Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/subjectaccessreviews").json(&render::access_review(seen, spec))?;
+        let ask = Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/subjectaccessreviews")
+            .json(&render::access_review(seen, spec))?;
         let review: SubjectAccessReview = self.exchange.send(ask).await?.decode()?;
-        let status = review.status.ok_or_else(|| transient("the API server did not answer whether the requester may lease"))?;
+        let status =
+            review.status.ok_or_else(|| transient("the API server did not answer whether the requester may lease"))?;
         Ok(Answer::Access(status.allowed))
     }
 
     async fn read_lifecycle(&self, seen: &Observed) -> Result<Answer, Failure> {
         let recorded = seen.lease.status.request.as_ref().map(|r| r.lifecycle.name.as_str());
-        let Some(name) = seen.lease.spec.as_ref().map(|s| s.lifecycle_ref.name.as_str()).or(recorded) else { return Err(invalid("the lease names no lifecycle")) };
+        let Some(name) = seen.lease.spec.as_ref().map(|s| s.lifecycle_ref.name.as_str()).or(recorded) else {
+            return Err(invalid("the lease names no lifecycle"));
+        };
         let path = path::<ServiceAccountLifecycle>(&seen.lease.namespace, name);
         Ok(Answer::Lifecycle(self.get::<ServiceAccountLifecycle>(path).await?.map(Box::new)))
     }
@@ -101,10 +105,17 @@ impl Execute {
     /// If the API server cannot say.
     pub async fn role(&self, namespace: &str, role: &RoleRef) -> Result<Option<RoleSeen>, Failure> {
         let found = match role.kind {
-            RoleKind::Role => self.get::<Role>(path::<Role>(namespace, &role.name)).await?.map(|r| (r.metadata, r.rules)),
-            RoleKind::ClusterRole => self.get::<ClusterRole>(path::<ClusterRole>("", &role.name)).await?.map(|r| (r.metadata, r.rules)),
+            RoleKind::Role => {
+                self.get::<Role>(path::<Role>(namespace, &role.name)).await?.map(|r| (r.metadata, r.rules))
+            }
+            RoleKind::ClusterRole => {
+                self.get::<ClusterRole>(path::<ClusterRole>("", &role.name)).await?.map(|r| (r.metadata, r.rules))
+            }
         };
-        Ok(found.map(|(metadata, rules)| RoleSeen { uid: metadata.uid.unwrap_or_default(), rules: rbac::rules(rules.as_ref()) }))
+        Ok(found.map(|(metadata, rules)| RoleSeen {
+            uid: metadata.uid.unwrap_or_default(),
+            rules: rbac::rules(rules.as_ref()),
+        }))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, Failure> {
@@ -124,8 +135,13 @@ impl Execute {
     }
 
     async fn post<T: Serialize>(&self, seen: &Observed, child: &Child, body: Option<T>) -> Result<Answer, Failure> {
-        let (Some(body), Some((namespace, _))) = (body, render::place(child, seen)) else { return Err(invalid("the lease does not say enough to make it")) };
-        let reply = self.exchange.send(Ask::new(Method::POST, ask::child_path(child, &namespace, None)).json(&body)?.metadata()).await?;
+        let (Some(body), Some((namespace, _))) = (body, render::place(child, seen)) else {
+            return Err(invalid("the lease does not say enough to make it"));
+        };
+        let reply = self
+            .exchange
+            .send(Ask::new(Method::POST, ask::child_path(child, &namespace, None)).json(&body)?.metadata())
+            .await?;
         if reply.code == StatusCode::CONFLICT {
             return match self.find(seen, child).await? {
                 // What was in the way is gone again, or the conflict was another one: it is tried again.
@@ -159,13 +175,20 @@ impl Execute {
 
     /// Creates the Secret, or writes into the one that an earlier self created: a JSON patch that tests our label reads nothing.
     async fn deliver(&self, seen: &Observed) -> Result<Answer, Failure> {
-        let (Some(token), Some((namespace, name))) = (self.vault.get(&seen.lease.uid), render::place(&Child::Secret, seen)) else {
+        let (Some(token), Some((namespace, name))) =
+            (self.vault.get(&seen.lease.uid), render::place(&Child::Secret, seen))
+        else {
             return Err(transient("this process holds no token for the lease"));
         };
-        let (Some(secret), Some(data)) = (render::secret(seen, &token, &self.endpoint), render::secret_data(seen, &token, &self.endpoint)) else {
+        let (Some(secret), Some(data)) =
+            (render::secret(seen, &token, &self.endpoint), render::secret_data(seen, &token, &self.endpoint))
+        else {
             return Err(transient("the token's facts are not known"));
         };
-        let reply = self.exchange.send(Ask::new(Method::POST, ask::child_path(&Child::Secret, &namespace, None)).json(&secret)?.metadata()).await?;
+        let reply = self
+            .exchange
+            .send(Ask::new(Method::POST, ask::child_path(&Child::Secret, &namespace, None)).json(&secret)?.metadata())
+            .await?;
         if reply.code != StatusCode::CONFLICT {
             return present(&reply.decode::<Partial>()?.metadata);
         }
@@ -174,7 +197,10 @@ impl Execute {
             {"op": "test", "path": label, "value": seen.lease.uid.as_str()},
             {"op": "add", "path": "/data", "value": data},
         ]);
-        let ask = Ask::new(Method::PATCH, ask::child_path(&Child::Secret, &namespace, Some(&name))).patch("application/json-patch+json").json(&patch)?.metadata();
+        let ask = Ask::new(Method::PATCH, ask::child_path(&Child::Secret, &namespace, Some(&name)))
+            .patch("application/json-patch+json")
+            .json(&patch)?
+            .metadata();
         let reply = self.exchange.send(ask).await?;
         match reply.code {
             StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => Ok(Answer::Stranger),
@@ -187,7 +213,10 @@ impl Execute {
     async fn find_secret(&self, seen: &Observed) -> Result<Answer, Failure> {
         let Some((namespace, name)) = render::place(&Child::Secret, seen) else { return Ok(Answer::Absent) };
         let path = format!("{}?dryRun=All", ask::child_path(&Child::Secret, &namespace, Some(&name)));
-        let ask = Ask::new(Method::PATCH, path).patch("application/merge-patch+json").json(&serde_json::json!({}))?.metadata();
+        let ask = Ask::new(Method::PATCH, path)
+            .patch("application/merge-patch+json")
+            .json(&serde_json::json!({}))?
+            .metadata();
         let reply = self.exchange.send(ask).await?;
         match reply.code {
             StatusCode::NOT_FOUND => return Ok(Answer::Absent),
@@ -198,7 +227,11 @@ impl Execute {
         if !fence::is_of(&metadata, &seen.lease.uid) {
             return Ok(Answer::Stranger);
         }
-        let foreign = metadata.managed_fields.iter().flatten().any(|entry| entry.manager.as_deref().is_some_and(|manager| !manager.starts_with(names::MANAGER)));
+        let foreign = metadata
+            .managed_fields
+            .iter()
+            .flatten()
+            .any(|entry| entry.manager.as_deref().is_some_and(|manager| !manager.starts_with(names::MANAGER)));
         if foreign { Ok(Answer::Touched) } else { present(&metadata) }
     }
 
@@ -207,7 +240,10 @@ impl Execute {
         let left = deadline.since(now).max(0) / 1000 + 1;
         let audiences = seen.lease.spec.as_ref().map(|s| s.audiences.clone()).unwrap_or_default();
         let path = format!("{}/token", ask::child_path(&Child::Account, &account.namespace, Some(&account.name)));
-        let reply = self.exchange.send(Ask::new(Method::POST, path).json(&render::token_request(account, audiences, left))?).await?;
+        let reply = self
+            .exchange
+            .send(Ask::new(Method::POST, path).json(&render::token_request(account, audiences, left))?)
+            .await?;
         if reply.code == StatusCode::NOT_FOUND {
             return Err(Failure { class: Class::Conflict, ..reply.failure() });
         }
@@ -219,8 +255,11 @@ impl Execute {
     }
 
     async fn review(&self, seen: &Observed) -> Result<Answer, Failure> {
-        let Some(token) = self.vault.get(&seen.lease.uid) else { return Err(transient("this process holds no token for the lease")) };
-        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews").json(&render::token_review(&token, seen.audiences()))?;
+        let Some(token) = self.vault.get(&seen.lease.uid) else {
+            return Err(transient("this process holds no token for the lease"));
+        };
+        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews")
+            .json(&render::token_review(&token, seen.audiences()))?;
         let review: TokenReview = self.exchange.send(ask).await?.decode()?;
         let status = review.status.ok_or_else(|| transient("the API server did not say whether it knows the token"))?;
         Ok(Answer::Reviewed(status.authenticated == Some(true)))
@@ -236,7 +275,12 @@ impl Execute {
         let held: Option<Partial> = reply.decode().ok();
         match held.and_then(|object| object.metadata.finalizers).filter(|finalizers| !finalizers.is_empty()) {
             None => Ok(Answer::Done),
-            Some(finalizers) => Err(conflict(format!("{}/{} is held by finalizers of others: {}", id.namespace, id.name, finalizers.join(", ")))),
+            Some(finalizers) => Err(conflict(format!(
+                "{}/{} is held by finalizers of others: {}",
+                id.namespace,
+                id.name,
+                finalizers.join(", ")
+            ))),
         }
     }
 
@@ -247,7 +291,11 @@ impl Execute {
             "metadata": {"namespace": lease.namespace, "name": lease.name, "uid": lease.uid.as_str(), "resourceVersion": lease.resource_version},
             "spec": lease.spec, "status": status,
         });
-        let path = format!("{}/status?fieldManager={}", path::<CredentialLease>(&lease.namespace, &lease.name), names::MANAGER);
+        let path = format!(
+            "{}/status?fieldManager={}",
+            path::<CredentialLease>(&lease.namespace, &lease.name),
+            names::MANAGER
+        );
         let reply = self.exchange.send(Ask::new(Method::PUT, path).json(&body)?.metadata()).await?;
         if reply.code == StatusCode::NOT_FOUND {
             return Err(Failure { class: Class::Conflict, ..reply.failure() });
@@ -256,12 +304,19 @@ impl Execute {
     }
 
     async fn confirm_gone(&self, seen: &Observed) -> Result<Answer, Failure> {
-        let reply = self.exchange.send(Ask::new(Method::GET, path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name)).metadata()).await?;
+        let reply = self
+            .exchange
+            .send(Ask::new(Method::GET, path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name)).metadata())
+            .await?;
         if reply.code == StatusCode::NOT_FOUND {
             return Ok(Answer::Absent);
         }
         let metadata = reply.decode::<Partial>()?.metadata;
-        if metadata.uid.as_deref() == Some(seen.lease.uid.as_str()) { Err(conflict("the lease is there".into())) } else { Ok(Answer::Absent) }
+        if metadata.uid.as_deref() == Some(seen.lease.uid.as_str()) {
+            Err(conflict("the lease is there".into()))
+        } else {
+            Ok(Answer::Absent)
+        }
     }
 
     async fn delete_lease(&self, seen: &Observed) -> Result<Answer, Failure> {

@@ -1,9 +1,6 @@
 //! Is it ours? The one place where an object that is there already is told from a stranger's.
 
-use k8s_openapi::{
-    api::rbac::v1::RoleBinding,
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
-};
+use k8s_openapi::{api::rbac::v1::RoleBinding, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
 use crate::{
     api::names::{self, LeaseUid},

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
 use k8s_openapi::api::{
-    admissionregistration::v1::{MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    admissionregistration::v1::{
+        MatchResources, NamedRuleWithOperations, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+    },
     authentication::v1::SelfSubjectReview,
     authorization::v1::SelfSubjectRulesReview,
 };
@@ -54,7 +56,11 @@ impl Shipped {
 
     /// What is wrong with the policies that are there, and how to mend it; `None` if nothing is.
     #[must_use]
-    pub fn compare(&self, policies: &[ValidatingAdmissionPolicy], bindings: &[ValidatingAdmissionPolicyBinding]) -> Option<String> {
+    pub fn compare(
+        &self,
+        policies: &[ValidatingAdmissionPolicy],
+        bindings: &[ValidatingAdmissionPolicyBinding],
+    ) -> Option<String> {
         let wrong: Vec<String> = self
             .0
             .iter()
@@ -64,7 +70,8 @@ impl Shipped {
                 compare(policy, binding, there, bound).map(|what| format!("{name} {what}"))
             })
             .collect();
-        (!wrong.is_empty()).then(|| format!("the admission policies are not as they were shipped: {}; {MEND}", wrong.join(", ")))
+        (!wrong.is_empty())
+            .then(|| format!("the admission policies are not as they were shipped: {}; {MEND}", wrong.join(", ")))
     }
 }
 
@@ -76,7 +83,8 @@ fn pair(text: &str) -> Result<(String, (ValidatingAdmissionPolicy, ValidatingAdm
         return Err(wrong("a file is not a policy and its binding".into()));
     };
     let policy: ValidatingAdmissionPolicy = serde_json::from_value(policy).map_err(|e| wrong(e.to_string()))?;
-    let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(binding).map_err(|e| wrong(e.to_string()))?;
+    let binding: ValidatingAdmissionPolicyBinding =
+        serde_json::from_value(binding).map_err(|e| wrong(e.to_string()))?;
     let name = policy.metadata.name.clone().ok_or_else(|| wrong("a policy has no name".into()))?;
     Ok((name, (policy, binding)))
 }
@@ -90,8 +98,12 @@ fn compare(
 ) -> Option<&'static str> {
     let Some(there) = there.and_then(|p| p.spec.as_ref()) else { return Some("is missing") };
     let Some(bound) = bound.and_then(|b| b.spec.as_ref()) else { return Some("has no binding") };
-    let (Some(policy), Some(binding)) = (policy.spec.as_ref(), binding.spec.as_ref()) else { return Some("was shipped without a spec") };
-    if bound.policy_name != binding.policy_name || !bound.validation_actions.iter().flatten().any(|action| action == "Deny") {
+    let (Some(policy), Some(binding)) = (policy.spec.as_ref(), binding.spec.as_ref()) else {
+        return Some("was shipped without a spec");
+    };
+    if bound.policy_name != binding.policy_name
+        || !bound.validation_actions.iter().flatten().any(|action| action == "Deny")
+    {
         return Some("is bound so that it denies nothing");
     }
     if bound.param_ref.is_some() || !is_everything(bound.match_resources.as_ref()) {
@@ -100,18 +112,24 @@ fn compare(
     if there.failure_policy.as_deref().is_some_and(|p| p != "Fail") {
         return Some("lets requests pass when it fails");
     }
-    if there.param_kind.is_some() || matched(there.match_constraints.as_ref()) != matched(policy.match_constraints.as_ref()) {
+    if there.param_kind.is_some()
+        || matched(there.match_constraints.as_ref()) != matched(policy.match_constraints.as_ref())
+    {
         return Some("matches other requests");
     }
-    let conditions = |spec: &k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicySpec| -> Vec<String> {
-        spec.match_conditions.iter().flatten().map(|c| c.expression.clone()).collect()
-    };
+    let conditions =
+        |spec: &k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicySpec| -> Vec<String> {
+            spec.match_conditions.iter().flatten().map(|c| c.expression.clone()).collect()
+        };
     if conditions(there) != conditions(policy) {
         return Some("has other match conditions");
     }
-    let has_variable = |name: &str, expression: &str| there.variables.iter().flatten().any(|v| v.name == name && v.expression == expression);
+    let has_variable = |name: &str, expression: &str| {
+        there.variables.iter().flatten().any(|v| v.name == name && v.expression == expression)
+    };
     let has_validation = |expression: &str| there.validations.iter().flatten().any(|v| v.expression == expression);
-    let complete = policy.variables.iter().flatten().all(|v| has_variable(&v.name, &v.expression)) && policy.validations.iter().flatten().all(|v| has_validation(&v.expression));
+    let complete = policy.variables.iter().flatten().all(|v| has_variable(&v.name, &v.expression))
+        && policy.validations.iter().flatten().all(|v| has_validation(&v.expression));
     (!complete).then_some("has lost a validation")
 }
 
@@ -119,17 +137,31 @@ fn is_everything(resources: Option<&MatchResources>) -> bool {
     resources.is_none_or(|r| matched(Some(r)) == matched(None))
 }
 
-type Matched = (Vec<(Vec<String>, Vec<String>, Vec<String>, Vec<String>, String)>, Vec<String>, serde_json::Value, serde_json::Value, String);
+type Matched = (
+    Vec<(Vec<String>, Vec<String>, Vec<String>, Vec<String>, String)>,
+    Vec<String>,
+    serde_json::Value,
+    serde_json::Value,
+    String,
+);
 
 /// What is matched, with the API server's defaults filled in.
 fn matched(resources: Option<&MatchResources>) -> Matched {
     let rule = |r: &NamedRuleWithOperations| {
         let list = |values: &Option<Vec<String>>| values.clone().unwrap_or_default();
-        (list(&r.api_groups), list(&r.api_versions), list(&r.operations), list(&r.resources), r.scope.clone().unwrap_or_else(|| "*".into()))
+        (
+            list(&r.api_groups),
+            list(&r.api_versions),
+            list(&r.operations),
+            list(&r.resources),
+            r.scope.clone().unwrap_or_else(|| "*".into()),
+        )
     };
     let default = MatchResources::default();
     let resources = resources.unwrap_or(&default);
-    let selector = |s: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>| serde_json::to_value(s.clone().unwrap_or_default()).unwrap_or_default();
+    let selector = |s: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>| {
+        serde_json::to_value(s.clone().unwrap_or_default()).unwrap_or_default()
+    };
     (
         resources.resource_rules.iter().flatten().map(rule).collect(),
         resources.exclude_resource_rules.iter().flatten().map(|r| format!("{r:?}")).collect(),
@@ -178,7 +210,9 @@ impl Probe {
         });
         let jobs = format!("/apis/batch/v1/namespaces/{}/jobs?dryRun=All", names::ISSUING_NAMESPACE);
         let secrets = format!("/api/v1/namespaces/{}/secrets?dryRun=All", names::OPERATOR_NAMESPACE);
-        for (path, body, policy) in [(jobs, job, "leasehold-self-limit"), (secrets, secret, "leasehold-secret-self-limit")] {
+        for (path, body, policy) in
+            [(jobs, job, "leasehold-self-limit"), (secrets, secret, "leasehold-secret-self-limit")]
+        {
             let reply = self.0.send(Ask::new(Method::POST, path).json(&body)?.metadata()).await?;
             if let Some(problem) = refused_by(&reply, policy)? {
                 return Ok(Some(problem));
@@ -192,17 +226,27 @@ impl Probe {
     /// # Errors
     /// If the API server cannot be asked.
     pub async fn identity(&self) -> Result<Option<String>, Failure> {
-        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews").json(&SelfSubjectReview::default())?;
+        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+            .json(&SelfSubjectReview::default())?;
         let review: SelfSubjectReview = self.0.send(ask).await?.decode()?;
         let username = review.status.and_then(|s| s.user_info).and_then(|u| u.username).unwrap_or_default();
         if username != names::OPERATOR_USERNAME {
-            return Ok(Some(format!("the operator runs as {username}, but the policies limit {}: run it as that service account", names::OPERATOR_USERNAME)));
+            return Ok(Some(format!(
+                "the operator runs as {username}, but the policies limit {}: run it as that service account",
+                names::OPERATOR_USERNAME
+            )));
         }
         for namespace in ["default", names::OPERATOR_NAMESPACE, names::ISSUING_NAMESPACE] {
             let body = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}});
-            let review: SelfSubjectRulesReview = self.0.send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").json(&body)?).await?.decode()?;
+            let review: SelfSubjectRulesReview = self
+                .0
+                .send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").json(&body)?)
+                .await?
+                .decode()?;
             if let Some(excess) = excess(&review) {
-                return Ok(Some(format!("the operator holds {excess} in namespace {namespace}, which it must not: take that right away")));
+                return Ok(Some(format!(
+                    "the operator holds {excess} in namespace {namespace}, which it must not: take that right away"
+                )));
             }
         }
         Ok(None)
@@ -224,8 +268,12 @@ fn refused_by(reply: &Reply, policy: &str) -> Result<Option<String>, Failure> {
     let failure = reply.failure();
     match reply.code {
         StatusCode::FORBIDDEN if failure.message.contains(policy) => Ok(None),
-        StatusCode::FORBIDDEN => Ok(Some(format!("the probe of {policy} was refused by something else ({}); {MEND}", failure.message))),
-        code if code.is_success() => Ok(Some(format!("{policy} does not bite: a dry run that it must refuse passed; {MEND}"))),
+        StatusCode::FORBIDDEN => {
+            Ok(Some(format!("the probe of {policy} was refused by something else ({}); {MEND}", failure.message)))
+        }
+        code if code.is_success() => {
+            Ok(Some(format!("{policy} does not bite: a dry run that it must refuse passed; {MEND}")))
+        }
         _ => Err(Failure { class: Class::Transient, ..failure }),
     }
 }
@@ -238,7 +286,9 @@ fn excess(review: &SelfSubjectRulesReview) -> Option<String> {
     rules.iter().find_map(|rule| {
         let verbs = &rule.verbs;
         let bad = verbs.iter().find(|v| ["*", "escalate", "impersonate"].contains(&v.as_str()));
-        let secrets = (has(&rule.api_groups, "") && has(&rule.resources, "secrets")).then(|| verbs.iter().find(|v| reads.contains(&v.as_str()))).flatten();
+        let secrets = (has(&rule.api_groups, "") && has(&rule.resources, "secrets"))
+            .then(|| verbs.iter().find(|v| reads.contains(&v.as_str())))
+            .flatten();
         bad.or(secrets).map(|verb| format!("verb {verb} on {}", rule.resources.clone().unwrap_or_default().join(", ")))
     })
 }
@@ -264,13 +314,15 @@ mod tests {
         let table: [(&str, Weaken); 7] = [
             ("denies nothing", |_, b| b.spec.as_mut().unwrap().validation_actions = Some(vec!["Audit".into()])),
             ("less than everything", |_, b| {
-                let selector = serde_json::from_value(json!({"namespaceSelector": {"matchLabels": {"a": "b"}}})).unwrap();
+                let selector =
+                    serde_json::from_value(json!({"namespaceSelector": {"matchLabels": {"a": "b"}}})).unwrap();
                 b.spec.as_mut().unwrap().match_resources = Some(selector);
             }),
             ("when it fails", |p, _| p.spec.as_mut().unwrap().failure_policy = Some("Ignore".into())),
             ("matches other requests", |p, _| p.spec.as_mut().unwrap().match_constraints = None),
             ("other match conditions", |p, _| {
-                p.spec.as_mut().unwrap().match_conditions = Some(vec![serde_json::from_value(json!({"name": "x", "expression": "false"})).unwrap()]);
+                p.spec.as_mut().unwrap().match_conditions =
+                    Some(vec![serde_json::from_value(json!({"name": "x", "expression": "false"})).unwrap()]);
             }),
             ("lost a validation", |p, _| p.spec.as_mut().unwrap().validations = None),
             ("is missing", |p, _| p.metadata.name = Some("other".into())),
@@ -285,7 +337,12 @@ mod tests {
 
     #[test]
     fn rights_that_read_secrets_or_make_rights_are_noticed() {
-        let review = |rule: serde_json::Value| serde_json::from_value(json!({"status": {"resourceRules": [rule], "nonResourceRules": [], "incomplete": false}})).unwrap();
+        let review = |rule: serde_json::Value| {
+            serde_json::from_value(
+                json!({"status": {"resourceRules": [rule], "nonResourceRules": [], "incomplete": false}}),
+            )
+            .unwrap()
+        };
         for bad in [
             json!({"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}),
             json!({"verbs": ["*"], "apiGroups": ["x"], "resources": ["y"]}),
@@ -294,6 +351,11 @@ mod tests {
         ] {
             assert!(excess(&review(bad.clone())).is_some(), "{bad}");
         }
-        assert_eq!(excess(&review(json!({"verbs": ["create", "patch", "delete"], "apiGroups": [""], "resources": ["secrets"]}))), None);
+        assert_eq!(
+            excess(&review(
+                json!({"verbs": ["create", "patch", "delete"], "apiGroups": [""], "resources": ["secrets"]})
+            )),
+            None
+        );
     }
 }

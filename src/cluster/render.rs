@@ -50,7 +50,12 @@ fn account_name(seen: &Observed) -> Option<String> {
         return Some(id.name.clone());
     }
     let lifecycle = &seen.lease.spec.as_ref()?.lifecycle_ref.name;
-    Some(names::account(&seen.lease.namespace, lifecycle, &seen.lease.uid, seen.deadline()?.as_millis().div_euclid(1000)))
+    Some(names::account(
+        &seen.lease.namespace,
+        lifecycle,
+        &seen.lease.uid,
+        seen.deadline()?.as_millis().div_euclid(1000),
+    ))
 }
 
 fn metadata(child: &Child, seen: &Observed, spec: &CredentialLeaseSpec) -> Option<ObjectMeta> {
@@ -66,12 +71,25 @@ fn metadata(child: &Child, seen: &Observed, spec: &CredentialLeaseSpec) -> Optio
     if let Child::Binding(grant) = child {
         labels.insert(names::LABEL_GRANT.to_owned(), grant.clone());
     }
-    let annotations = [(names::ANNOTATION_LEASE.to_owned(), format!("{}/{}", seen.lease.namespace, seen.lease.name))].into();
-    Some(ObjectMeta { name: Some(name), namespace: Some(namespace), labels: Some(labels), annotations: Some(annotations), ..ObjectMeta::default() })
+    let annotations =
+        [(names::ANNOTATION_LEASE.to_owned(), format!("{}/{}", seen.lease.namespace, seen.lease.name))].into();
+    Some(ObjectMeta {
+        name: Some(name),
+        namespace: Some(namespace),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    })
 }
 
 fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Vec<OwnerReference> {
-    vec![OwnerReference { api_version: api_version.into(), kind: kind.into(), name: name.into(), uid: uid.into(), ..OwnerReference::default() }]
+    vec![OwnerReference {
+        api_version: api_version.into(),
+        kind: kind.into(),
+        name: name.into(),
+        uid: uid.into(),
+        ..OwnerReference::default()
+    }]
 }
 
 /// The Job without pods that the cluster's own controllers end at the deadline, and with it the account it owns.
@@ -79,8 +97,14 @@ fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Vec<OwnerRefer
 pub fn job(seen: &Observed, now: Time) -> Option<Job> {
     let metadata = metadata(&Child::Job, seen, seen.lease.spec.as_ref()?)?;
     let left = seen.deadline()?.since(now).max(0) / 1000 + 1 + BACKSTOP_GRACE_SECONDS;
-    let never = Container { name: "never".into(), image: Some("leasehold.invalid/never".into()), ..Container::default() };
-    let pod = PodSpec { containers: vec![never], restart_policy: Some("Never".into()), automount_service_account_token: Some(false), ..PodSpec::default() };
+    let never =
+        Container { name: "never".into(), image: Some("leasehold.invalid/never".into()), ..Container::default() };
+    let pod = PodSpec {
+        containers: vec![never],
+        restart_policy: Some("Never".into()),
+        automount_service_account_token: Some(false),
+        ..PodSpec::default()
+    };
     let spec = JobSpec {
         parallelism: Some(0),
         completions: Some(1),
@@ -105,8 +129,12 @@ pub fn account(seen: &Observed) -> Option<ServiceAccount> {
 pub fn binding(seen: &Observed, grant: &str) -> Option<RoleBinding> {
     let metadata = metadata(&Child::Binding(grant.to_owned()), seen, seen.lease.spec.as_ref()?)?;
     let role = seen.role_of(grant)?;
-    let subject =
-        Subject { kind: "ServiceAccount".into(), name: account_name(seen)?, namespace: Some(names::ISSUING_NAMESPACE.into()), ..Subject::default() };
+    let subject = Subject {
+        kind: "ServiceAccount".into(),
+        name: account_name(seen)?,
+        namespace: Some(names::ISSUING_NAMESPACE.into()),
+        ..Subject::default()
+    };
     let role_ref = RoleRef { api_group: RBAC.into(), kind: role.kind.as_str().into(), name: role.name.clone() };
     Some(RoleBinding { metadata, role_ref, subjects: Some(vec![subject]) })
 }
@@ -124,7 +152,10 @@ pub fn mint_role(seen: &Observed) -> Option<Role> {
         resource_names: Some(names),
         non_resource_urls: None,
     };
-    let rules = vec![rule("", "serviceaccounts/token", "create", vec![account]), rule(GROUP, "tokenaudiences", "mint", audiences)];
+    let rules = vec![
+        rule("", "serviceaccounts/token", "create", vec![account]),
+        rule(GROUP, "tokenaudiences", "mint", audiences),
+    ];
     Some(Role { metadata, rules: Some(rules) })
 }
 
@@ -133,7 +164,12 @@ pub fn mint_role(seen: &Observed) -> Option<Role> {
 pub fn mint_binding(seen: &Observed) -> Option<RoleBinding> {
     let spec = seen.lease.spec.as_ref()?;
     let metadata = metadata(&Child::MintBinding, seen, spec)?;
-    let subject = Subject { kind: "User".into(), name: spec.requested_by.username.clone(), api_group: Some(RBAC.into()), namespace: None };
+    let subject = Subject {
+        kind: "User".into(),
+        name: spec.requested_by.username.clone(),
+        api_group: Some(RBAC.into()),
+        namespace: None,
+    };
     let role_ref = RoleRef { api_group: RBAC.into(), kind: "Role".into(), name: names::issuing(&seen.lease.uid) };
     Some(RoleBinding { metadata, role_ref, subjects: Some(vec![subject]) })
 }
@@ -149,8 +185,14 @@ pub struct Endpoint {
 #[must_use]
 pub fn secret(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Option<Secret> {
     let mut metadata = metadata(&Child::Secret, seen, seen.lease.spec.as_ref()?)?;
-    metadata.owner_references = Some(owner("leasehold.dev/v1alpha1", "CredentialLease", &seen.lease.name, seen.lease.uid.as_str()));
-    Some(Secret { metadata, type_: Some(names::SECRET_TYPE.into()), data: Some(secret_data(seen, token, endpoint)?), ..Secret::default() })
+    metadata.owner_references =
+        Some(owner("leasehold.dev/v1alpha1", "CredentialLease", &seen.lease.name, seen.lease.uid.as_str()));
+    Some(Secret {
+        metadata,
+        type_: Some(names::SECRET_TYPE.into()),
+        data: Some(secret_data(seen, token, endpoint)?),
+        ..Secret::default()
+    })
 }
 
 /// The keys of a delivered Secret.
@@ -188,7 +230,12 @@ pub fn token_request(account: &ObjectId, audiences: Vec<String>, left_seconds: i
     let wanted = left_seconds.max(MIN_TOKEN_SECONDS);
     let expiration_seconds = if wanted == EXTENDED_SECONDS { wanted + 1 } else { wanted };
     TokenRequest {
-        metadata: ObjectMeta { name: Some(account.name.clone()), namespace: Some(account.namespace.clone()), uid: Some(account.uid.clone()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(account.name.clone()),
+            namespace: Some(account.namespace.clone()),
+            uid: Some(account.uid.clone()),
+            ..ObjectMeta::default()
+        },
         spec: TokenRequestSpec { audiences, expiration_seconds: Some(expiration_seconds), bound_object_ref: None },
         status: None,
     }
@@ -197,7 +244,10 @@ pub fn token_request(account: &ObjectId, audiences: Vec<String>, left_seconds: i
 /// The question whether an API server knows the token, with the token's own audiences: without them a live one reads as unknown.
 #[must_use]
 pub fn token_review(token: &Token, audiences: Vec<String>) -> TokenReview {
-    TokenReview { spec: TokenReviewSpec { token: Some(token.expose().to_owned()), audiences: Some(audiences) }, ..TokenReview::default() }
+    TokenReview {
+        spec: TokenReviewSpec { token: Some(token.expose().to_owned()), audiences: Some(audiences) },
+        ..TokenReview::default()
+    }
 }
 
 /// The question whether the requester may lease this lifecycle.
@@ -218,6 +268,12 @@ pub fn access_review(seen: &Observed, spec: &CredentialLeaseSpec) -> SubjectAcce
         name: Some(spec.lifecycle_ref.name.clone()),
         ..ResourceAttributes::default()
     };
-    let review = SubjectAccessReviewSpec { user: Some(by.username.clone()), groups: Some(groups), uid: by.uid.clone(), resource_attributes: Some(attributes), ..SubjectAccessReviewSpec::default() };
+    let review = SubjectAccessReviewSpec {
+        user: Some(by.username.clone()),
+        groups: Some(groups),
+        uid: by.uid.clone(),
+        resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
+    };
     SubjectAccessReview { spec: review, ..SubjectAccessReview::default() }
 }

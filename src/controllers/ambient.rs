@@ -8,10 +8,7 @@ use std::{
 
 use futures::TryStreamExt;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
-use kube::{
-    Api, Client, ResourceExt,
-    api::ListParams,
-};
+use kube::{Api, Client, ResourceExt, api::ListParams};
 
 use crate::api::names;
 
@@ -22,7 +19,8 @@ const PAGE: u32 = 500;
 /// The most bindings that are named.
 const MOST: usize = 20;
 /// What every cluster gives to everybody (bootstrap policy): nothing to report.
-const USUAL: &[&str] = &["system:basic-user", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"];
+const USUAL: &[&str] =
+    &["system:basic-user", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"];
 
 /// The bindings, as they were last seen.
 #[derive(Clone, Default)]
@@ -54,7 +52,9 @@ impl Ambient {
                         changed();
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the bindings of all service accounts could not be read; it is tried again"),
+                Err(error) => {
+                    tracing::warn!(%error, "the bindings of all service accounts could not be read; it is tried again")
+                }
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -66,13 +66,18 @@ async fn look(client: &Client) -> Result<Found, kube::Error> {
     let mut cluster = pages::<ClusterRoleBinding>(client);
     while let Some(binding) = cluster.try_next().await? {
         if reaches_every_account(binding.subjects.as_deref()) && !USUAL.contains(&binding.role_ref.name.as_str()) {
-            found.cluster.push(format!("ClusterRoleBinding {} (ClusterRole {})", binding.name_any(), binding.role_ref.name));
+            found.cluster.push(format!(
+                "ClusterRoleBinding {} (ClusterRole {})",
+                binding.name_any(),
+                binding.role_ref.name
+            ));
         }
     }
     let mut namespaced = pages::<RoleBinding>(client);
     while let Some(binding) = namespaced.try_next().await? {
         if reaches_every_account(binding.subjects.as_deref()) {
-            let text = format!("RoleBinding {} ({} {})", binding.name_any(), binding.role_ref.kind, binding.role_ref.name);
+            let text =
+                format!("RoleBinding {} ({} {})", binding.name_any(), binding.role_ref.kind, binding.role_ref.name);
             found.namespaces.entry(binding.namespace().unwrap_or_default()).or_default().push(text);
         }
     }
@@ -88,7 +93,12 @@ where
     let pages = futures::stream::try_unfold((api, first), |(api, params)| async move {
         let Some(params) = params else { return Ok(None) };
         let page = api.list(&params).await?;
-        let next = page.metadata.continue_.clone().filter(|token| !token.is_empty()).map(|token| params.continue_token(&token));
+        let next = page
+            .metadata
+            .continue_
+            .clone()
+            .filter(|token| !token.is_empty())
+            .map(|token| params.continue_token(&token));
         Ok::<_, kube::Error>(Some((futures::stream::iter(page.items.into_iter().map(Ok)), (api, next))))
     });
     Box::pin(pages.try_flatten())
@@ -96,5 +106,8 @@ where
 
 fn reaches_every_account(subjects: Option<&[Subject]>) -> bool {
     let issuing = format!("system:serviceaccounts:{}", names::ISSUING_NAMESPACE);
-    subjects.unwrap_or_default().iter().any(|s| s.kind == "Group" && (s.name == "system:authenticated" || s.name == "system:serviceaccounts" || s.name == issuing))
+    subjects.unwrap_or_default().iter().any(|s| {
+        s.kind == "Group"
+            && (s.name == "system:authenticated" || s.name == "system:serviceaccounts" || s.name == issuing)
+    })
 }

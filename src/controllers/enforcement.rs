@@ -68,15 +68,21 @@ impl Guard {
         identity: &mut Option<Instant>,
         audiences: &mut bool,
     ) -> Enforcement {
-        let own = |store: Vec<Arc<ValidatingAdmissionPolicy>>| store.into_iter().map(|p| (*p).clone()).collect::<Vec<_>>();
-        let bound = |store: Vec<Arc<ValidatingAdmissionPolicyBinding>>| store.into_iter().map(|b| (*b).clone()).collect::<Vec<_>>();
+        let own =
+            |store: Vec<Arc<ValidatingAdmissionPolicy>>| store.into_iter().map(|p| (*p).clone()).collect::<Vec<_>>();
+        let bound = |store: Vec<Arc<ValidatingAdmissionPolicyBinding>>| {
+            store.into_iter().map(|b| (*b).clone()).collect::<Vec<_>>()
+        };
         if let Some(problem) = self.shipped.compare(&own(policies.state()), &bound(bindings.state())) {
             return Enforcement::Missing(problem);
         }
         match self.ask(identity, audiences).await {
             Ok(None) => Enforcement::Enforced,
             Ok(Some(problem)) => Enforcement::Missing(problem),
-            Err(failure) => Enforcement::Missing(format!("the API server could not be asked whether the policies bite: {}", failure.message)),
+            Err(failure) => Enforcement::Missing(format!(
+                "the API server could not be asked whether the policies bite: {}",
+                failure.message
+            )),
         }
     }
 

@@ -71,11 +71,13 @@ impl Engine {
                 };
                 lease.interrupt.store(false, Ordering::Relaxed);
                 let (context, uid, interrupt) = (self.context.clone(), lease.uid.clone(), lease.interrupt.clone());
-                let handle = visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &interrupt).await) });
+                let handle =
+                    visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &interrupt).await) });
                 keys.insert(handle.id(), visit.key);
             }
             self.measure(now);
-            let sleep = self.agenda.next_deadline().map_or(MAX_SLEEP_MILLIS, |at| (at - now).clamp(0, MAX_SLEEP_MILLIS));
+            let sleep =
+                self.agenda.next_deadline().map_or(MAX_SLEEP_MILLIS, |at| (at - now).clamp(0, MAX_SLEEP_MILLIS));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -105,7 +107,11 @@ impl Engine {
         }
     }
 
-    fn visited(&mut self, done: Result<(tokio::task::Id, Done), tokio::task::JoinError>, keys: &mut HashMap<tokio::task::Id, Key>) {
+    fn visited(
+        &mut self,
+        done: Result<(tokio::task::Id, Done), tokio::task::JoinError>,
+        keys: &mut HashMap<tokio::task::Id, Key>,
+    ) {
         match done {
             Ok((id, (key, again))) => {
                 keys.remove(&id);
@@ -131,14 +137,16 @@ impl Engine {
             }
             Again::Now(lane) => self.agenda.done(key, [(lane, now)]),
             Again::Rest { wishes, backoff } => {
-                let mut wishes: Vec<(Lane, i64)> = wishes.into_iter().map(|(lane, at)| (lane, at.as_millis())).collect();
+                let mut wishes: Vec<(Lane, i64)> =
+                    wishes.into_iter().map(|(lane, at)| (lane, at.as_millis())).collect();
                 if let Some(lease) = self.leases.get_mut(&key) {
                     match backoff {
                         Some((lane, asked)) => {
                             lease.failures = lease.failures.saturating_add(1);
                             lease.ending = lane == Lane::Retry;
                             let pause = pause(lease.failures).max(asked.unwrap_or_default());
-                            wishes.push((lane, now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))));
+                            wishes
+                                .push((lane, now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))));
                         }
                         None => lease.failures = 0,
                     }

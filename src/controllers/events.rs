@@ -43,7 +43,9 @@ impl Events {
     pub fn tell(&self, lease: &LeaseSeen, status: &CredentialLeaseStatus) {
         let last = |s: &CredentialLeaseStatus| s.history.as_ref().and_then(|h| h.records.last()).map_or(0, |r| r.seq);
         let known = last(&lease.status);
-        for record in status.history.iter().flat_map(|h| &h.records).filter(|r| r.seq > known && r.event != Happening::Requested) {
+        for record in
+            status.history.iter().flat_map(|h| &h.records).filter(|r| r.seq > known && r.event != Happening::Requested)
+        {
             let reference = ObjectReference {
                 api_version: Some("leasehold.dev/v1alpha1".into()),
                 kind: Some("CredentialLease".into()),
@@ -61,7 +63,8 @@ impl Events {
 fn event(record: &Record) -> Event {
     let mut note = record.detail.clone();
     bound(&mut note, 1000);
-    let warns = matches!(record.event, Happening::Denied | Happening::Failed | Happening::RoleWidened | Happening::Swept);
+    let warns =
+        matches!(record.event, Happening::Denied | Happening::Failed | Happening::RoleWidened | Happening::Swept);
     Event {
         type_: if warns { EventType::Warning } else { EventType::Normal },
         reason: record.event.as_str().into(),

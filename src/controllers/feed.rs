@@ -57,16 +57,28 @@ pub fn watches(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFutu
         Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
-        Box::pin(children::<ServiceAccount>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Account, outlet.clone())),
+        Box::pin(children::<ServiceAccount>(
+            watcher(Api::namespaced(client.clone(), issuing), ours()),
+            Kind::Account,
+            outlet.clone(),
+        )),
         Box::pin(children::<Job>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Job, outlet.clone())),
-        Box::pin(children::<Role>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Role, outlet.clone())),
+        Box::pin(children::<Role>(
+            watcher(Api::namespaced(client.clone(), issuing), ours()),
+            Kind::Role,
+            outlet.clone(),
+        )),
         Box::pin(children::<RoleBinding>(watcher(Api::all(client.clone()), ours()), Kind::Binding, outlet.clone())),
     ]
 }
 
 /// Runs a watch for ever, with back-off; a stream that fails is reported, and what it had delivered stays.
-async fn follow<K, F>(events: impl Stream<Item = watcher::Result<Event<K>>> + Send, source: Source, outlet: Outlet, mut on: F)
-where
+async fn follow<K, F>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+    source: Source,
+    outlet: Outlet,
+    mut on: F,
+) where
     K: Debug + Clone + Send + 'static,
     F: FnMut(&Index, Change<K>) -> Wishes,
 {
@@ -94,7 +106,10 @@ enum Change<K> {
     Deleted(K),
 }
 
-async fn leases(events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLease>>>> + Send, outlet: Outlet) {
+async fn leases(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLease>>>> + Send,
+    outlet: Outlet,
+) {
     follow(events, Source::Leases, outlet, |index, change| match change {
         Change::Deleted(object) => index.lease_deleted(object.meta().uid.as_deref().unwrap_or_default()),
         Change::Applied(object) => match object.0 {
@@ -110,7 +125,10 @@ async fn leases(events: impl Stream<Item = watcher::Result<Event<DeserializeGuar
     .await;
 }
 
-async fn lifecycles(events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<ServiceAccountLifecycle>>>> + Send, outlet: Outlet) {
+async fn lifecycles(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<ServiceAccountLifecycle>>>> + Send,
+    outlet: Outlet,
+) {
     follow(events, Source::Lifecycles, outlet, |index, change| match change {
         Change::Deleted(object) => index.lifecycle_deleted(object.meta().namespace.as_deref().unwrap_or_default(), object.meta().name.as_deref().unwrap_or_default()),
         Change::Applied(object) => match object.0 {
@@ -147,29 +165,44 @@ impl AnyRole for ClusterRole {
     }
 }
 
-async fn roles<R: AnyRole>(events: impl Stream<Item = watcher::Result<Event<R>>> + Send, kind: RoleKind, outlet: Outlet) {
+async fn roles<R: AnyRole>(
+    events: impl Stream<Item = watcher::Result<Event<R>>> + Send,
+    kind: RoleKind,
+    outlet: Outlet,
+) {
     follow(events, Source::Roles(kind), outlet, move |index, change| {
         let (role, seen) = match &change {
             Change::Applied(role) => (role, Some(role.seen())),
             Change::Deleted(role) => (role, None),
         };
-        index.role_changed(kind, role.meta().namespace.as_deref().unwrap_or_default(), role.meta().name.as_deref().unwrap_or_default(), seen)
+        index.role_changed(
+            kind,
+            role.meta().namespace.as_deref().unwrap_or_default(),
+            role.meta().name.as_deref().unwrap_or_default(),
+            seen,
+        )
     })
     .await;
 }
 
-async fn children<K>(events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Send, kind: Kind, outlet: Outlet)
-where
+async fn children<K>(
+    events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Send,
+    kind: Kind,
+    outlet: Outlet,
+) where
     K: Debug + Clone + Send + 'static,
 {
     follow(events, Source::Children(kind), outlet, move |index, change| {
         let metadata: &ObjectMeta = match &change {
             Change::Applied(object) | Change::Deleted(object) => &object.metadata,
         };
-        let (Some((lease, child)), Some(id)) = (fence::child_of(kind, metadata), fence::identity(metadata)) else { return Wishes::default() };
+        let (Some((lease, child)), Some(id)) = (fence::child_of(kind, metadata), fence::identity(metadata)) else {
+            return Wishes::default();
+        };
         match change {
             Change::Applied(_) => {
-                let annotation = metadata.annotations.as_ref().and_then(|a| a.get(names::ANNOTATION_LEASE)).map(String::as_str);
+                let annotation =
+                    metadata.annotations.as_ref().and_then(|a| a.get(names::ANNOTATION_LEASE)).map(String::as_str);
                 index.child_applied(kind, lease, child, id, annotation)
             }
             Change::Deleted(_) => index.child_deleted(&lease, &id.uid),

@@ -22,7 +22,10 @@ use crate::{
         agenda::Lane,
         call::{Answer, Call},
         digest,
-        observed::{Child, Enforcement, Known, LeaseSeen, Learned, LifecycleFacts, LifecycleSeen, Memory, ObjectId, Observed, Presence, RoleSeen, Settings},
+        observed::{
+            Child, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, ObjectId, Observed,
+            Presence, RoleSeen, Settings,
+        },
         terms::{self, Refusal},
     },
     runtime::audit::{Audit, Entry},
@@ -213,18 +216,27 @@ impl Index {
     pub fn lease_deleted(&self, uid: &str) -> Wishes {
         let Some(uid) = LeaseUid::parse(uid) else { return Wishes::default() };
         let mut inner = self.inner();
-        inner.mark(&uid, Presence::Gone).map_or_else(Wishes::default, |namespace| Wishes::visit(uid, &namespace, Lane::End))
+        inner
+            .mark(&uid, Presence::Gone)
+            .map_or_else(Wishes::default, |namespace| Wishes::visit(uid, &namespace, Lane::End))
     }
 
     /// A lifecycle was created or changed.
     pub fn lifecycle_applied(&self, object: ServiceAccountLifecycle) -> Wishes {
         let mut inner = self.inner();
-        let (namespace, name) = (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
+        let (namespace, name) =
+            (object.metadata.namespace.clone().unwrap_or_default(), object.metadata.name.clone().unwrap_or_default());
         let (key, epoch) = ((namespace, name), inner.epoch(Source::Lifecycles));
         let new = LifecycleRow { object: Arc::new(object), epoch };
         let old = inner.lifecycles.insert(key.clone(), new.clone());
         let same = old.is_some_and(|old| {
-            let identity = |r: &LifecycleRow| (r.object.metadata.uid.clone(), r.object.metadata.generation, r.object.metadata.deletion_timestamp.is_some());
+            let identity = |r: &LifecycleRow| {
+                (
+                    r.object.metadata.uid.clone(),
+                    r.object.metadata.generation,
+                    r.object.metadata.deletion_timestamp.is_some(),
+                )
+            };
             identity(&old) == identity(&new)
         });
         let visits = if same { vec![] } else { inner.wake_lifecycle(&key) };
@@ -252,7 +264,14 @@ impl Index {
     }
 
     /// An object of a lease was created or changed.
-    pub fn child_applied(&self, kind: Kind, lease: LeaseUid, child: Child, id: ObjectId, annotation: Option<&str>) -> Wishes {
+    pub fn child_applied(
+        &self,
+        kind: Kind,
+        lease: LeaseUid,
+        child: Child,
+        id: ObjectId,
+        annotation: Option<&str>,
+    ) -> Wishes {
         let mut inner = self.inner();
         if inner.deleted.contains(&id.uid) {
             return Wishes::default();
@@ -267,7 +286,9 @@ impl Index {
         }
         let synced = inner.all_synced();
         match inner.leases.get(&lease) {
-            Some(row) if synced && (row.ended || row.presence != Presence::Exists) => Wishes::visit(lease, &row.namespace.clone(), Lane::End),
+            Some(row) if synced && (row.ended || row.presence != Presence::Exists) => {
+                Wishes::visit(lease, &row.namespace.clone(), Lane::End)
+            }
             _ => Wishes::default(),
         }
     }
@@ -280,7 +301,10 @@ impl Index {
             return Wishes::default();
         }
         inner.count(lease);
-        inner.leases.get(lease).map_or_else(Wishes::default, |row| Wishes::visit(lease.clone(), &row.namespace.clone(), Lane::End))
+        inner
+            .leases
+            .get(lease)
+            .map_or_else(Wishes::default, |row| Wishes::visit(lease.clone(), &row.namespace.clone(), Lane::End))
     }
 
     /// Whether the policies are in force has changed, or been looked at.
@@ -345,8 +369,19 @@ impl Index {
     #[must_use]
     pub fn overdue(&self, now: Time) -> usize {
         let inner = self.inner();
-        let alive = |uid: &LeaseUid| inner.children.get(uid).is_some_and(|rows| rows.iter().any(|r| r.child == Child::Account || r.child.gives_authority()));
-        inner.leases.iter().filter(|(uid, row)| (row.ended || row.presence == Presence::Gone || row.expires.is_some_and(|at| at < now)) && alive(uid)).count()
+        let alive = |uid: &LeaseUid| {
+            inner
+                .children
+                .get(uid)
+                .is_some_and(|rows| rows.iter().any(|r| r.child == Child::Account || r.child.gives_authority()))
+        };
+        inner
+            .leases
+            .iter()
+            .filter(|(uid, row)| {
+                (row.ended || row.presence == Presence::Gone || row.expires.is_some_and(|at| at < now)) && alive(uid)
+            })
+            .count()
     }
 
     /// All that is known about a lease.
@@ -428,14 +463,24 @@ impl Index {
 
     /// Records go into the audit stream as they become known: by our own answer, or by the watch if that was lost.
     fn tell(&self, inner: &mut Inner, uid: &LeaseUid, status: Option<&CredentialLeaseStatus>) {
-        let (Some(history), Some(row)) = (status.and_then(|s| s.history.as_ref()), inner.leases.get_mut(uid)) else { return };
+        let (Some(history), Some(row)) = (status.and_then(|s| s.history.as_ref()), inner.leases.get_mut(uid)) else {
+            return;
+        };
         let mut previous = history.seed.clone();
         for record in &history.records {
             let hash = digest::link(&previous, record);
             if record.seq > row.told {
                 let fresh = self.worth_telling(record);
                 if fresh.tell {
-                    let entry = Entry { uid, namespace: &row.namespace, name: &row.name, lifecycle: &row.lifecycle, record, hash: &hash, replayed: fresh.replayed };
+                    let entry = Entry {
+                        uid,
+                        namespace: &row.namespace,
+                        name: &row.name,
+                        lifecycle: &row.lifecycle,
+                        record,
+                        hash: &hash,
+                        replayed: fresh.replayed,
+                    };
                     self.audit.tell(&entry);
                 }
                 row.told = record.seq;
@@ -537,7 +582,9 @@ impl Inner {
         let version: u64 = metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
         let epoch = self.epoch(Source::Leases);
         let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
-        if let Some(former) = self.by_name.insert((namespace.clone(), name.clone()), uid.clone()).filter(|former| *former != uid) {
+        if let Some(former) =
+            self.by_name.insert((namespace.clone(), name.clone()), uid.clone()).filter(|former| *former != uid)
+        {
             // Deleted and created again between two events.
             self.mark(&former, Presence::Gone);
         }
@@ -611,7 +658,13 @@ impl Inner {
 
     /// Remembers the account, also after it is gone.
     fn count(&mut self, lease: &LeaseUid) {
-        let account = self.children.get(lease).into_iter().flatten().find(|row| row.child == Child::Account).map(|row| row.id.clone());
+        let account = self
+            .children
+            .get(lease)
+            .into_iter()
+            .flatten()
+            .find(|row| row.child == Child::Account)
+            .map(|row| row.id.clone());
         if let (Some(row), Some(id)) = (self.leases.get_mut(lease), account) {
             row.memory.account = Some(id);
         }
@@ -640,7 +693,12 @@ impl Inner {
         let row = self.leases.get(uid)?;
         let lease = row.packed.as_ref().and_then(Packed::unpack);
         let (spec, status, resource_version, generation) = match lease {
-            Some(lease) => (Some(lease.spec), lease.status.unwrap_or_default(), lease.metadata.resource_version.unwrap_or_default(), lease.metadata.generation),
+            Some(lease) => (
+                Some(lease.spec),
+                lease.status.unwrap_or_default(),
+                lease.metadata.resource_version.unwrap_or_default(),
+                lease.metadata.generation,
+            ),
             None => (None, CredentialLeaseStatus::default(), String::new(), None),
         };
         let unreadable = spec.is_none() && row.presence == Presence::Exists;
@@ -661,7 +719,11 @@ impl Inner {
         let roles = self.roles_seen(&lease, &lifecycle);
         Some(Observed {
             live: self.live(&lifecycle_key, Some((uid, &row.requester))),
-            enforcement: if self.all_synced() && !self.api_audiences.is_empty() { self.enforcement.clone().unwrap_or(Enforcement::Unknown) } else { Enforcement::Unknown },
+            enforcement: if self.all_synced() && !self.api_audiences.is_empty() {
+                self.enforcement.clone().unwrap_or(Enforcement::Unknown)
+            } else {
+                Enforcement::Unknown
+            },
             api_audiences: self.api_audiences.clone(),
             memory: row.memory.clone(),
             learned: Learned::default(),
@@ -690,11 +752,18 @@ impl Inner {
     fn roles_seen(&self, lease: &LeaseSeen, lifecycle: &LifecycleSeen) -> BTreeMap<String, RoleSeen> {
         let (Some(spec), LifecycleSeen::Present(lifecycle)) = (&lease.spec, lifecycle) else { return BTreeMap::new() };
         let grants = spec.grants.iter().filter_map(|name| lifecycle.spec.grant(name));
-        grants.filter_map(|grant| Some((grant.name.clone(), self.role(&lease.namespace, &grant.role_ref)?.clone()))).collect()
+        grants
+            .filter_map(|grant| Some((grant.name.clone(), self.role(&lease.namespace, &grant.role_ref)?.clone())))
+            .collect()
     }
 
     /// Before the first lists, only what a status recorded is known to be there; nothing is known to be absent.
-    fn children_seen(&self, uid: &LeaseUid, lease: &LeaseSeen, memory: &Memory) -> (BTreeMap<Child, Known>, Vec<(Child, ObjectId)>) {
+    fn children_seen(
+        &self,
+        uid: &LeaseUid,
+        lease: &LeaseSeen,
+        memory: &Memory,
+    ) -> (BTreeMap<Child, Known>, Vec<(Child, ObjectId)>) {
         let (mut children, mut strays) = (BTreeMap::new(), vec![]);
         for row in self.children.get(uid).into_iter().flatten() {
             match children.get(&row.child) {
@@ -713,9 +782,20 @@ impl Inner {
 
     fn recorded_children(&self, lease: &LeaseSeen, children: &mut BTreeMap<Child, Known>) {
         let gone = |id: &ObjectId| self.deleted.contains(&id.uid);
-        let recorded = lease.status.credential.as_ref().filter(|c| c.revocation_time.is_none()).and_then(|c| c.service_account.as_ref());
-        let account = recorded.map(|a| ObjectId { namespace: a.namespace.clone(), name: a.name.clone(), uid: a.uid.clone() });
-        let bindings = lease.status.bindings.iter().map(|b| (Child::Binding(b.grant.clone()), ObjectId { namespace: b.namespace.clone(), name: b.name.clone(), uid: b.uid.clone() }));
+        let recorded = lease
+            .status
+            .credential
+            .as_ref()
+            .filter(|c| c.revocation_time.is_none())
+            .and_then(|c| c.service_account.as_ref());
+        let account =
+            recorded.map(|a| ObjectId { namespace: a.namespace.clone(), name: a.name.clone(), uid: a.uid.clone() });
+        let bindings = lease.status.bindings.iter().map(|b| {
+            (
+                Child::Binding(b.grant.clone()),
+                ObjectId { namespace: b.namespace.clone(), name: b.name.clone(), uid: b.uid.clone() },
+            )
+        });
         for (child, id) in account.map(|id| (Child::Account, id)).into_iter().chain(bindings) {
             if !gone(&id) {
                 children.entry(child).or_insert(Known::Present(id));
@@ -731,22 +811,37 @@ impl Inner {
 
     fn sweep_leases(&mut self, epoch: u64) -> Wishes {
         let mut wishes = Wishes::default();
-        for (uid, row) in self.leases.iter_mut().filter(|(_, row)| row.epoch < epoch && matches!(row.presence, Presence::Exists | Presence::Deleting)) {
+        for (uid, row) in self
+            .leases
+            .iter_mut()
+            .filter(|(_, row)| row.epoch < epoch && matches!(row.presence, Presence::Exists | Presence::Deleting))
+        {
             // A list may come from an API server that lags: whether the lease is gone is asked before anything is concluded.
             row.presence = Presence::Unconfirmed;
-            wishes.visits.push(Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: Lane::End, at: None });
+            wishes.visits.push(Wish {
+                lease: uid.clone(),
+                namespace: row.namespace.clone(),
+                lane: Lane::End,
+                at: None,
+            });
         }
         wishes
     }
 
     fn sweep_lifecycles(&mut self, epoch: u64) -> Wishes {
-        let lost: Vec<_> = self.lifecycles.iter().filter(|(_, row)| row.epoch < epoch).map(|(key, _)| key.clone()).collect();
+        let lost: Vec<_> =
+            self.lifecycles.iter().filter(|(_, row)| row.epoch < epoch).map(|(key, _)| key.clone()).collect();
         self.lifecycles.retain(|_, row| row.epoch >= epoch);
         Wishes { visits: lost.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles: vec![] }
     }
 
     fn sweep_roles(&mut self, kind: RoleKind, epoch: u64) -> Wishes {
-        let lost: Vec<RoleKey> = self.roles.iter().filter(|((k, _, _), (_, seen))| *k == kind && *seen < epoch).map(|(key, _)| key.clone()).collect();
+        let lost: Vec<RoleKey> = self
+            .roles
+            .iter()
+            .filter(|((k, _, _), (_, seen))| *k == kind && *seen < epoch)
+            .map(|(key, _)| key.clone())
+            .collect();
         let mut wishes = Wishes::default();
         for key in lost {
             self.roles.remove(&key);
@@ -762,7 +857,11 @@ impl Inner {
         let lost: Vec<(LeaseUid, String)> = self
             .children
             .iter()
-            .flat_map(|(lease, rows)| rows.iter().filter(|row| row.kind == kind && row.epoch < epoch).map(move |row| (lease.clone(), row.id.uid.clone())))
+            .flat_map(|(lease, rows)| {
+                rows.iter()
+                    .filter(|row| row.kind == kind && row.epoch < epoch)
+                    .map(move |row| (lease.clone(), row.id.uid.clone()))
+            })
             .collect();
         let mut wishes = Wishes::default();
         for (lease, uid) in lost {
@@ -786,21 +885,33 @@ impl Inner {
 
     fn wake_pending(&self) -> Vec<Wish> {
         let pending = self.leases.iter().filter(|(_, row)| row.lane() == Lane::Issue && !row.issued);
-        pending.map(|(uid, row)| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: Lane::Issue, at: None }).collect()
+        pending
+            .map(|(uid, row)| Wish {
+                lease: uid.clone(),
+                namespace: row.namespace.clone(),
+                lane: Lane::Issue,
+                at: None,
+            })
+            .collect()
     }
 
     fn wake_lifecycle(&self, key: &(String, String)) -> Vec<Wish> {
-        let leases = self.by_lifecycle.get(key).into_iter().flatten().filter_map(|uid| Some((uid, self.leases.get(uid)?)));
+        let leases =
+            self.by_lifecycle.get(key).into_iter().flatten().filter_map(|uid| Some((uid, self.leases.get(uid)?)));
         let moving = leases.filter(|(_, row)| !row.is_final());
         let lane = |row: &Row| if row.issued || row.ended { Lane::End } else { Lane::Issue };
-        moving.map(|(uid, row)| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: lane(row), at: None }).collect()
+        moving
+            .map(|(uid, row)| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: lane(row), at: None })
+            .collect()
     }
 
     fn wake_role(&self, (kind, namespace, name): &RoleKey) -> Wishes {
         let refers = |(ns, _): &(String, String), row: &LifecycleRow| {
-            (namespace.is_empty() || ns == namespace) && row.object.spec.grants.iter().any(|g| g.role_ref.kind == *kind && g.role_ref.name == *name)
+            (namespace.is_empty() || ns == namespace)
+                && row.object.spec.grants.iter().any(|g| g.role_ref.kind == *kind && g.role_ref.name == *name)
         };
-        let lifecycles: Vec<_> = self.lifecycles.iter().filter(|(key, row)| refers(key, row)).map(|(key, _)| key.clone()).collect();
+        let lifecycles: Vec<_> =
+            self.lifecycles.iter().filter(|(key, row)| refers(key, row)).map(|(key, _)| key.clone()).collect();
         Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
     }
 }
@@ -819,4 +930,3 @@ fn secret_seen(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Option<
     // An earlier process may have delivered and died before it could say so.
     (delivers && has_account).then_some(Known::Unknown)
 }
-

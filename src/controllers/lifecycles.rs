@@ -60,7 +60,8 @@ struct Memory {
 
 /// Serves `changed` for ever.
 pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
-    let (mut due, mut later, mut running) = (BTreeSet::<Key>::new(), HashMap::<Key, Time>::new(), BTreeSet::<Key>::new());
+    let (mut due, mut later, mut running) =
+        (BTreeSet::<Key>::new(), HashMap::<Key, Time>::new(), BTreeSet::<Key>::new());
     let mut memories: HashMap<Key, Memory> = HashMap::new();
     let mut visits: JoinSet<(Key, Memory, Option<Time>)> = JoinSet::new();
     loop {
@@ -111,7 +112,13 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     let generation = object.metadata.generation.unwrap_or_default();
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if memory.generation != generation || memory.uid != uid {
-        memory = Memory { generation, uid, broken_validation: broken_validation(context, &object).await, counted: memory.counted, ..Memory::default() };
+        memory = Memory {
+            generation,
+            uid,
+            broken_validation: broken_validation(context, &object).await,
+            counted: memory.counted,
+            ..Memory::default()
+        };
     }
     let rights = rights(context, namespace, &object, &mut memory, now).await;
     let (active, last_lease) = context.index.counters(namespace, name);
@@ -133,7 +140,9 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
         match write(context, &object, &status).await {
             Ok(()) => {
                 memory.failures = 0;
-                if (status.active_leases, status.last_lease_time) != (observed.status.active_leases, observed.status.last_lease_time) {
+                if (status.active_leases, status.last_lease_time)
+                    != (observed.status.active_leases, observed.status.last_lease_time)
+                {
                     memory.counted = Some(now);
                 }
             }
@@ -155,7 +164,8 @@ fn good_for(rights: &Rights) -> i64 {
 
 /// The first validation that cannot be used, tried on a sample lease, so that nobody waits for a lease to find out.
 async fn broken_validation(context: &Context, object: &ServiceAccountLifecycle) -> Option<String> {
-    let rules: Vec<(String, String)> = object.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
+    let rules: Vec<(String, String)> =
+        object.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
     if rules.is_empty() {
         return None;
     }
@@ -170,9 +180,19 @@ async fn broken_validation(context: &Context, object: &ServiceAccountLifecycle) 
 }
 
 /// Whether the operator may bind every granted role. Asked anew when what was known is too old.
-async fn rights(context: &Context, namespace: &str, object: &ServiceAccountLifecycle, memory: &mut Memory, now: Time) -> Rights {
+async fn rights(
+    context: &Context,
+    namespace: &str,
+    object: &ServiceAccountLifecycle,
+    memory: &mut Memory,
+    now: Time,
+) -> Rights {
     let roles: BTreeSet<&RoleRef> = object.spec.grants.iter().map(|g| &g.role_ref).collect();
-    let missing: Vec<RoleRef> = roles.iter().filter(|role| context.index.role_exists(namespace, role) == Some(false)).map(|r| (*r).clone()).collect();
+    let missing: Vec<RoleRef> = roles
+        .iter()
+        .filter(|role| context.index.role_exists(namespace, role) == Some(false))
+        .map(|r| (*r).clone())
+        .collect();
     if !missing.is_empty() {
         return Rights::NotFound(missing);
     }
@@ -181,7 +201,9 @@ async fn rights(context: &Context, namespace: &str, object: &ServiceAccountLifec
     {
         return rights.clone();
     }
-    let found = ask_rights(context, namespace, &roles).await.unwrap_or_else(|failure| Rights::Unknown(format!("the API server could not be asked: {}", failure.message)));
+    let found = ask_rights(context, namespace, &roles)
+        .await
+        .unwrap_or_else(|failure| Rights::Unknown(format!("the API server could not be asked: {}", failure.message)));
     memory.rights = Some((found.clone(), now));
     found
 }
@@ -203,7 +225,13 @@ async fn ask_rights(context: &Context, namespace: &str, roles: &BTreeSet<&RoleRe
     Ok(Rights::Lacking(lacking))
 }
 
-async fn may(context: &Context, namespace: &str, verb: &str, resource: &str, name: Option<&str>) -> Result<bool, Failure> {
+async fn may(
+    context: &Context,
+    namespace: &str,
+    verb: &str,
+    resource: &str,
+    name: Option<&str>,
+) -> Result<bool, Failure> {
     let attributes = ResourceAttributes {
         group: Some("rbac.authorization.k8s.io".into()),
         namespace: Some(namespace.to_owned()),
@@ -212,20 +240,32 @@ async fn may(context: &Context, namespace: &str, verb: &str, resource: &str, nam
         name: name.map(str::to_owned),
         ..ResourceAttributes::default()
     };
-    let review = SelfSubjectAccessReview { spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() }, ..Default::default() };
-    let reply = context.exchange.send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").json(&review)?).await?;
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
+        ..Default::default()
+    };
+    let reply = context
+        .exchange
+        .send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").json(&review)?)
+        .await?;
     Ok(reply.decode::<SelfSubjectAccessReview>()?.status.is_some_and(|s| s.allowed))
 }
 
-async fn write(context: &Context, object: &ServiceAccountLifecycle, status: &crate::api::lifecycle::ServiceAccountLifecycleStatus) -> Result<(), Failure> {
+async fn write(
+    context: &Context,
+    object: &ServiceAccountLifecycle,
+    status: &crate::api::lifecycle::ServiceAccountLifecycleStatus,
+) -> Result<(), Failure> {
     let metadata = &object.metadata;
-    let (namespace, name) = (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+    let (namespace, name) =
+        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
     let body = serde_json::json!({
         "apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle",
         "metadata": {"namespace": namespace, "name": name, "uid": metadata.uid, "resourceVersion": metadata.resource_version},
         "spec": object.spec, "status": status,
     });
-    let path = format!("{}/status?fieldManager={}", ask::path::<ServiceAccountLifecycle>(namespace, name), names::MANAGER);
+    let path =
+        format!("{}/status?fieldManager={}", ask::path::<ServiceAccountLifecycle>(namespace, name), names::MANAGER);
     let reply = context.exchange.send(Ask::new(Method::PUT, path).json(&body)?.metadata()).await?;
     if reply.code.is_success() { Ok(()) } else { Err(reply.failure()) }
 }

@@ -98,7 +98,9 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &Atom
 
 fn leave(context: &Context, seen: &Observed) {
     let ended = &seen.lease.status;
-    if ended.credential.as_ref().is_some_and(|c| c.evidence.is_some()) || (ended.end_time.is_some() && seen.memory.account.is_none()) {
+    if ended.credential.as_ref().is_some_and(|c| c.evidence.is_some())
+        || (ended.end_time.is_some() && seen.memory.account.is_none())
+    {
         context.vault.wipe(&seen.lease.uid);
     }
     context.index.remember(seen);
@@ -131,19 +133,33 @@ fn measure(context: &Context, seen: &Observed, status: &crate::api::status::Cred
     if let Some(at) = status.issue_time.filter(|_| before.issue_time.is_none()) {
         context.metrics.issued(at.since(seen.lease.created));
     }
-    let credential = status.credential.as_ref().filter(|_| before.credential.as_ref().is_none_or(|c| c.evidence.is_none()));
-    if let Some((evidence, revoked, ended)) = credential.and_then(|c| Some((c.evidence?, c.revocation_time?, status.end_time?))) {
+    let credential =
+        status.credential.as_ref().filter(|_| before.credential.as_ref().is_none_or(|c| c.evidence.is_none()));
+    if let Some((evidence, revoked, ended)) =
+        credential.and_then(|c| Some((c.evidence?, c.revocation_time?, status.end_time?)))
+    {
         context.metrics.revoked(evidence, revoked.since(ended));
     }
 }
 
 /// The validations of the lifecycle as this visit sees it.
 async fn evaluate(context: &Context, seen: &Observed, now: Time) -> Answer {
-    let (Some(spec), Some(lifecycle)) = (seen.lease.spec.as_ref(), seen.lifecycle()) else { return Answer::Validated(vec![]) };
-    let named = |name: &str| ObjectMeta { name: Some(name.to_owned()), namespace: Some(seen.lease.namespace.clone()), ..ObjectMeta::default() };
+    let (Some(spec), Some(lifecycle)) = (seen.lease.spec.as_ref(), seen.lifecycle()) else {
+        return Answer::Validated(vec![]);
+    };
+    let named = |name: &str| ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(seen.lease.namespace.clone()),
+        ..ObjectMeta::default()
+    };
     let lease = CredentialLease { metadata: named(&seen.lease.name), spec: spec.clone(), status: None };
-    let lifecycle = ServiceAccountLifecycle { metadata: named(&spec.lifecycle_ref.name), spec: lifecycle.spec.clone(), status: None };
-    let rules: Vec<_> = lifecycle.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
+    let lifecycle = ServiceAccountLifecycle {
+        metadata: named(&spec.lifecycle_ref.name),
+        spec: lifecycle.spec.clone(),
+        status: None,
+    };
+    let rules: Vec<_> =
+        lifecycle.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
     match context.evaluator.evaluate(rules, Input::of(&lease, &lifecycle, now), VALIDATIONS_DEADLINE).await {
         Ok(violations) => Answer::Validated(
             violations
@@ -151,13 +167,21 @@ async fn evaluate(context: &Context, seen: &Observed, now: Time) -> Answer {
                 .map(|v| match v.problem {
                     None => Refusal::ValidationFailed { message: v.message },
                     Some(problem) => Refusal::ValidationBroken {
-                        expression: lifecycle.spec.terms.validations.get(v.rule).map(|r| r.expression.clone()).unwrap_or_default(),
+                        expression: lifecycle
+                            .spec
+                            .terms
+                            .validations
+                            .get(v.rule)
+                            .map(|r| r.expression.clone())
+                            .unwrap_or_default(),
                         problem: problem.to_string(),
                     },
                 })
                 .collect(),
         ),
-        Err(overrun) => Answer::Failed(Failure { class: Class::Transient, message: overrun.to_string(), retry_after: None }),
+        Err(overrun) => {
+            Answer::Failed(Failure { class: Class::Transient, message: overrun.to_string(), retry_after: None })
+        }
     }
 }
 

@@ -202,14 +202,15 @@ impl Agenda {
             self.later.pop_first();
             self.make_due(key, lane, at);
         }
-        let visit = Lane::ALL.into_iter().filter(|lane| self.running.get(*lane) < self.widths.get(*lane)).find_map(|lane| {
-            let (due, key) = match lane {
-                Lane::End => *self.ends.first()?,
-                Lane::Retry => *self.retries.first()?,
-                Lane::Issue => self.next_issue()?,
-            };
-            Some(Visit { key, lane, due })
-        })?;
+        let visit =
+            Lane::ALL.into_iter().filter(|lane| self.running.get(*lane) < self.widths.get(*lane)).find_map(|lane| {
+                let (due, key) = match lane {
+                    Lane::End => *self.ends.first()?,
+                    Lane::Retry => *self.retries.first()?,
+                    Lane::Issue => self.next_issue()?,
+                };
+                Some(Visit { key, lane, due })
+            })?;
         self.start(visit);
         Some(visit)
     }
@@ -257,8 +258,11 @@ impl Agenda {
     #[must_use]
     pub fn overdue(&self, now: At) -> usize {
         let queued = self.ends.iter().take_while(|(at, _)| *at <= now).count();
-        let fresh = self.later.iter().take_while(|(at, ..)| *at <= now).filter(|(_, lane, _)| *lane == Lane::End).count();
-        let held_up = |slot: &&Slot| slot.running.is_some_and(|lane| lane != Lane::End) && slot.wishes.end.is_some_and(|at| at <= now);
+        let fresh =
+            self.later.iter().take_while(|(at, ..)| *at <= now).filter(|(_, lane, _)| *lane == Lane::End).count();
+        let held_up = |slot: &&Slot| {
+            slot.running.is_some_and(|lane| lane != Lane::End) && slot.wishes.end.is_some_and(|at| at <= now)
+        };
         queued + fresh + self.visited.iter().filter_map(|key| self.slots.get(key)).filter(held_up).count()
     }
 

@@ -46,5 +46,6 @@ pub(super) fn attempt(seen: &Observed, lane: Lane, calls: Vec<Call>, wishes: Vec
 /// Whether the account is gone: no token of the lease is good for anything at an API server that knows it.
 pub(super) fn account_gone(seen: &Observed) -> bool {
     use super::observed::Known;
-    matches!(seen.child(&Child::Account), Known::Absent | Known::Stranger) && !seen.strays.iter().any(|(child, _)| *child == Child::Account)
+    matches!(seen.child(&Child::Account), Known::Absent | Known::Stranger)
+        && !seen.strays.iter().any(|(child, _)| *child == Child::Account)
 }

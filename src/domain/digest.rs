@@ -50,7 +50,12 @@ pub(super) enum Json {
 
 impl Json {
     pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
-        Self::Object(members.into_iter().map(|(name, value)| (name.encode_utf16().collect(), (name.to_owned(), value))).collect())
+        Self::Object(
+            members
+                .into_iter()
+                .map(|(name, value)| (name.encode_utf16().collect(), (name.to_owned(), value)))
+                .collect(),
+        )
     }
 
     pub(super) fn text(text: impl Into<String>) -> Self {
@@ -130,7 +135,9 @@ impl TryFrom<Value> for Json {
             Value::String(text) => Self::Text(text),
             Value::Array(items) => Self::List(items.into_iter().map(Self::try_from).collect::<Result<_, _>>()?),
             Value::Object(members) => {
-                let member = |(name, value): (String, Value)| Ok((name.encode_utf16().collect(), (name, Self::try_from(value)?)));
+                let member = |(name, value): (String, Value)| {
+                    Ok((name.encode_utf16().collect(), (name, Self::try_from(value)?)))
+                };
                 Self::Object(members.into_iter().map(member).collect::<Result<_, NotCanonical>>()?)
             }
         })
@@ -179,7 +186,13 @@ pub fn begin(lease: &LeaseUid) -> History {
 
 /// Adds a record to the chain. Texts are cut to what a status may hold; beyond [`KEPT_RECORDS`] the oldest record leaves the
 /// status and the seed moves to where it stood, so that what is kept can still be verified.
-pub fn append(history: &mut History, time: Time, event: Happening, actor: impl Into<String>, detail: impl Into<String>) {
+pub fn append(
+    history: &mut History,
+    time: Time,
+    event: Happening,
+    actor: impl Into<String>,
+    detail: impl Into<String>,
+) {
     let (mut actor, mut detail) = (actor.into(), detail.into());
     condition::bound(&mut actor, MAX_ACTOR);
     condition::bound(&mut detail, MAX_DETAIL);
@@ -230,7 +243,10 @@ mod tests {
                 json!({ "\u{20ac}": 1, "\r": 2, "\u{fb33}": 3, "1": 4, "\u{1f600}": 5, "\u{80}": 6, "\u{f6}": 7 }),
                 "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\"\u{1f600}\":5,\"\u{fb33}\":3}",
             ),
-            (json!("\u{20ac}$\u{f}\nA'B\"\\\"/\u{8}\u{c}\t\u{7f}"), "\"\u{20ac}$\\u000f\\nA'B\\\"\\\\\\\"/\\b\\f\\t\u{7f}\""),
+            (
+                json!("\u{20ac}$\u{f}\nA'B\"\\\"/\u{8}\u{c}\t\u{7f}"),
+                "\"\u{20ac}$\\u000f\\nA'B\\\"\\\\\\\"/\\b\\f\\t\u{7f}\"",
+            ),
             (json!(9_007_199_254_740_991_i64), "9007199254740991"),
         ] {
             assert_eq!(canonical(&value).unwrap(), expected);
@@ -239,7 +255,9 @@ mod tests {
 
     #[test]
     fn what_languages_write_differently_is_refused() {
-        for value in [json!(1.5), json!(1.0), json!([{ "a": 9_007_199_254_740_992_u64 }]), json!(i64::MIN), json!(u64::MAX)] {
+        for value in
+            [json!(1.5), json!(1.0), json!([{ "a": 9_007_199_254_740_992_u64 }]), json!(i64::MIN), json!(u64::MAX)]
+        {
             assert!(matches!(canonical(&value), Err(NotCanonical::Number(_))), "{value}");
         }
         let odd = BTreeMap::from([(vec![1], 1)]);
@@ -258,7 +276,13 @@ mod tests {
     fn history(records: i64) -> History {
         let mut history = begin(&lease());
         for n in 1..=records {
-            append(&mut history, Time::from_millis(n * 1000), Happening::Issued, "leasehold", format!("the {n}. \"thing\""));
+            append(
+                &mut history,
+                Time::from_millis(n * 1000),
+                Happening::Issued,
+                "leasehold",
+                format!("the {n}. \"thing\""),
+            );
         }
         history
     }

@@ -54,7 +54,9 @@ pub fn cause(seen: &Observed, now: Time) -> Option<End> {
     }
     let due = seen.deadline().filter(|at| *at <= now);
     match seen.lease.presence {
-        Presence::Gone | Presence::Deleting => return Some(End::new(EndReason::LeaseDeleted, due.unwrap_or(now).min(now), "the lease was deleted")),
+        Presence::Gone | Presence::Deleting => {
+            return Some(End::new(EndReason::LeaseDeleted, due.unwrap_or(now).min(now), "the lease was deleted"));
+        }
         Presence::Unconfirmed | Presence::Unreadable => return due.map(expired),
         Presence::Exists => {}
     }
@@ -89,11 +91,19 @@ fn children_gone(seen: &Observed, now: Time) -> Option<End> {
         Known::Unknown | Known::Stranger => false,
     });
     if let Some(binding) = lost {
-        return Some(End::new(EndReason::BindingDeleted, now, format!("somebody else deleted RoleBinding {}/{}", binding.namespace, binding.name)));
+        return Some(End::new(
+            EndReason::BindingDeleted,
+            now,
+            format!("somebody else deleted RoleBinding {}/{}", binding.namespace, binding.name),
+        ));
     }
     let secret = seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref())?;
     match &seen.memory.secret {
-        Some(Known::Absent | Known::Stranger) => Some(End::new(EndReason::SecretChanged, now, format!("somebody else deleted or changed Secret {}", secret.name))),
+        Some(Known::Absent | Known::Stranger) => Some(End::new(
+            EndReason::SecretChanged,
+            now,
+            format!("somebody else deleted or changed Secret {}", secret.name),
+        )),
         _ => None,
     }
 }
@@ -102,12 +112,22 @@ fn lifecycle_over(seen: &Observed, now: Time) -> Option<End> {
     let pinned = seen.lease.status.request.as_ref().map(|r| r.lifecycle.uid.as_str());
     match &seen.lifecycle {
         LifecycleSeen::Unknown | LifecycleSeen::Absent { confirmed: false } => None,
-        LifecycleSeen::Absent { confirmed: true } => Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle was deleted")),
-        LifecycleSeen::Present(l) if l.deleting || pinned.is_some_and(|uid| uid != l.uid) => Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle was deleted")),
-        LifecycleSeen::Present(l) if l.spec.stop() == StopPolicy::HoldAndRevoke => Some(End::new(EndReason::LifecycleStopped, now, "the lifecycle was stopped (HoldAndRevoke)")),
+        LifecycleSeen::Absent { confirmed: true } => {
+            Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle was deleted"))
+        }
+        LifecycleSeen::Present(l) if l.deleting || pinned.is_some_and(|uid| uid != l.uid) => {
+            Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle was deleted"))
+        }
+        LifecycleSeen::Present(l) if l.spec.stop() == StopPolicy::HoldAndRevoke => {
+            Some(End::new(EndReason::LifecycleStopped, now, "the lifecycle was stopped (HoldAndRevoke)"))
+        }
         LifecycleSeen::Present(l) => {
             let at = l.spec.expiration_time.filter(|at| *at <= now)?;
-            Some(End::new(EndReason::LifecycleExpired, at.max(seen.lease.status.issue_time.unwrap_or(at)), "the lifecycle's expirationTime passed"))
+            Some(End::new(
+                EndReason::LifecycleExpired,
+                at.max(seen.lease.status.issue_time.unwrap_or(at)),
+                "the lifecycle's expirationTime passed",
+            ))
         }
     }
 }
@@ -116,7 +136,11 @@ fn grants_changed(seen: &Observed, now: Time) -> Option<End> {
     let lifecycle = seen.lifecycle()?;
     for held in seen.lease.status.request.iter().flat_map(|r| &r.grants) {
         if lifecycle.spec.grant(&held.name).is_none_or(|g| g.role_ref != held.role_ref) {
-            return Some(End::new(EndReason::GrantWithdrawn, now, format!("the lifecycle no longer grants {}", held.name)));
+            return Some(End::new(
+                EndReason::GrantWithdrawn,
+                now,
+                format!("the lifecycle no longer grants {}", held.name),
+            ));
         }
     }
     if lifecycle.spec.terms.on_role_change() == OnRoleChange::Report {
@@ -168,15 +192,26 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
     }
     let clean = left(seen).is_empty();
     if !account_gone(seen) {
-        return write(seen, report::deletion_failing(seen, now, end), Lane::End, Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) });
+        return write(
+            seen,
+            report::deletion_failing(seen, now, end),
+            Lane::End,
+            Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
+        );
     }
-    let made = seen.memory.account.is_some() || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
+    let made = seen.memory.account.is_some()
+        || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
     if !made {
         return conclude(seen, now, end, clean, None);
     }
     let revoked_at = seen.lease.status.credential.as_ref().and_then(|c| c.revocation_time);
     let Some(revoked_at) = revoked_at else {
-        return write(seen, report::revoked(seen, now, end), Lane::End, Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) });
+        return write(
+            seen,
+            report::revoked(seen, now, end),
+            Lane::End,
+            Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
+        );
     };
     match proof(seen, now, revoked_at) {
         Proof::Wait(at) if clean => Next::at(Lane::Retry, at),
@@ -256,7 +291,12 @@ fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option
 }
 
 /// Write the status if it differs, then rest.
-pub(super) fn write(seen: &Observed, status: crate::api::status::CredentialLeaseStatus, lane: Lane, rest: Next) -> Next {
+pub(super) fn write(
+    seen: &Observed,
+    status: crate::api::status::CredentialLeaseStatus,
+    lane: Lane,
+    rest: Next,
+) -> Next {
     if status == seen.lease.status || seen.lease.presence == Presence::Unreadable {
         return rest;
     }

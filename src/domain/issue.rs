@@ -24,10 +24,22 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
         return Next::Rest { wishes: until_deadline(seen), backoff: None };
     }
     let decided = checks(seen).or_else(|| refused(seen, now));
-    decided.or_else(|| place(seen)).or_else(|| objects(seen)).or_else(|| roles(seen, now)).or_else(|| delivery(seen)).map_or_else(
-        || ending::write(seen, report::issued(seen, now), Lane::Issue, Next::Rest { wishes: until_deadline(seen), backoff: None }),
-        |next| explain(seen, now, next),
-    )
+    decided
+        .or_else(|| place(seen))
+        .or_else(|| objects(seen))
+        .or_else(|| roles(seen, now))
+        .or_else(|| delivery(seen))
+        .map_or_else(
+            || {
+                ending::write(
+                    seen,
+                    report::issued(seen, now),
+                    Lane::Issue,
+                    Next::Rest { wishes: until_deadline(seen), backoff: None },
+                )
+            },
+            |next| explain(seen, now, next),
+        )
 }
 
 /// A pause after a failure is explained in the status, once.
@@ -106,13 +118,19 @@ fn objects(seen: &Observed) -> Option<Next> {
 
 /// The roles are read again after their bindings are in force; beside that, what gives nobody anything yet is prepared.
 fn roles(seen: &Observed, now: Time) -> Option<Next> {
-    let mut calls: Vec<Call> =
-        seen.grants().iter().filter(|g| !seen.learned.roles_after.contains_key(*g)).map(|g| Call::ReadRole { grant: g.clone() }).collect();
+    let mut calls: Vec<Call> = seen
+        .grants()
+        .iter()
+        .filter(|g| !seen.learned.roles_after.contains_key(*g))
+        .map(|g| Call::ReadRole { grant: g.clone() })
+        .collect();
     match seen.lease.spec.as_ref().map(|s| s.delivery.kind) {
         Some(DeliveryType::Secret) if seen.memory.token.is_none() => {
             calls.extend(seen.present(&Child::Account).map(|id| Call::MintToken { account: id.clone() }));
         }
-        Some(DeliveryType::TokenRequest) if seen.present(&Child::MintRole).is_none() => calls.push(Call::Create(Child::MintRole)),
+        Some(DeliveryType::TokenRequest) if seen.present(&Child::MintRole).is_none() => {
+            calls.push(Call::Create(Child::MintRole))
+        }
         _ => {}
     }
     if !calls.is_empty() {
@@ -143,7 +161,11 @@ fn delivery(seen: &Observed) -> Option<Next> {
         DeliveryType::Secret => Child::Secret,
         DeliveryType::TokenRequest => Child::MintBinding,
     };
-    if seen.present(&last).is_some() && seen.learned_delivery(&last) { None } else { ask(seen, vec![Call::Create(last)]) }
+    if seen.present(&last).is_some() && seen.learned_delivery(&last) {
+        None
+    } else {
+        ask(seen, vec![Call::Create(last)])
+    }
 }
 
 impl Observed {

@@ -19,10 +19,15 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
         (Call::Reserve, Answer::Full(refusal)) => seen.learned.full = Some(refusal),
         (Call::ReadLifecycle, Answer::Lifecycle(found)) => lifecycle(seen, found.map(|b| *b)),
         (Call::ReadRole { grant }, Answer::Role(found)) => role(seen, grant.clone(), found),
-        (Call::Create(child) | Call::Find(child), Answer::Present(id)) => present(seen, child.clone(), id, matches!(call, Call::Find(_)), now),
+        (Call::Create(child) | Call::Find(child), Answer::Present(id)) => {
+            present(seen, child.clone(), id, matches!(call, Call::Find(_)), now)
+        }
         (Call::Create(child), Answer::Stranger) => {
             seen.children.insert(child.clone(), Known::Stranger);
-            let message = format!("an object that is not this lease's has the name of its {}: remove it, then ask again", describe(child));
+            let message = format!(
+                "an object that is not this lease's has the name of its {}: remove it, then ask again",
+                describe(child)
+            );
             seen.memory.outcome = Some(Outcome { reason: EndReason::NameCollision, message });
         }
         (Call::Find(child), Answer::Stranger | Answer::Absent | Answer::Touched) => missing(seen, child.clone(), now),
@@ -39,7 +44,11 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
         (Call::Record(status), Answer::Done) => seen.lease.status = (**status).clone(),
         (Call::ConfirmGone, Answer::Absent) => seen.lease.presence = Presence::Gone,
         (Call::DeleteLease, Answer::Done) => seen.lease.presence = Presence::Gone,
-        (_, other) => failed(seen, call, Failure { class: Class::Transient, message: format!("unexpected answer {other:?}"), retry_after: None }),
+        (_, other) => failed(
+            seen,
+            call,
+            Failure { class: Class::Transient, message: format!("unexpected answer {other:?}"), retry_after: None },
+        ),
     }
 }
 
@@ -65,7 +74,10 @@ fn hint(seen: &Observed, call: &Call, failure: &Failure) -> String {
     let said = &failure.message;
     match (call, failure.class) {
         (Call::Create(Child::Binding(grant)), Class::Forbidden) => {
-            let manifest = seen.role_of(grant).map(|role| super::lifecycle::opt_in(&seen.lease.namespace, std::slice::from_ref(role))).unwrap_or_default();
+            let manifest = seen
+                .role_of(grant)
+                .map(|role| super::lifecycle::opt_in(&seen.lease.namespace, std::slice::from_ref(role)))
+                .unwrap_or_default();
             format!("{what}: {said}. If the operator lacks the right, let the namespace's owner apply:\n{manifest}")
         }
         (Call::Create(Child::Secret), Class::Forbidden) => format!(
@@ -118,7 +130,8 @@ fn present(seen: &mut Observed, child: Child, id: ObjectId, looked_at: bool, now
     match child {
         Child::Account => seen.memory.account = Some(id.clone()),
         Child::Secret => {
-            let recorded = seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref()).is_some_and(|s| s.uid != id.uid);
+            let recorded =
+                seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref()).is_some_and(|s| s.uid != id.uid);
             if recorded {
                 return missing(seen, child, now);
             }

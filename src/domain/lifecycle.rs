@@ -75,7 +75,8 @@ fn counters_due(seen: &LifecycleObserved, now: Time) -> bool {
 #[must_use]
 pub fn look_again(seen: &LifecycleObserved, now: Time) -> Option<Time> {
     let end = seen.spec.expiration_time.filter(|at| *at > now);
-    let stale = i32::try_from(seen.active).ok() != seen.status.active_leases || seen.last_lease.is_some_and(|at| Some(at) != seen.status.last_lease_time);
+    let stale = i32::try_from(seen.active).ok() != seen.status.active_leases
+        || seen.last_lease.is_some_and(|at| Some(at) != seen.status.last_lease_time);
     let counters = stale.then(|| seen.counted.map_or(now, |at| at.plus_millis(COUNTERS_MILLIS)));
     [end, counters].into_iter().flatten().min()
 }
@@ -85,7 +86,9 @@ type Said = (ConditionType, ConditionStatus, LifecycleReason, String);
 fn ready(seen: &LifecycleObserved) -> Said {
     match &seen.broken_validation {
         None => (ConditionType::Ready, ConditionStatus::True, LifecycleReason::Accepted, "the spec is accepted".into()),
-        Some(problem) => (ConditionType::Ready, ConditionStatus::False, LifecycleReason::ValidationInvalid, problem.clone()),
+        Some(problem) => {
+            (ConditionType::Ready, ConditionStatus::False, LifecycleReason::ValidationInvalid, problem.clone())
+        }
     }
 }
 
@@ -95,11 +98,22 @@ fn grants_allowed(seen: &LifecycleObserved) -> Said {
         Rights::Unknown(why) => (kind, ConditionStatus::Unknown, LifecycleReason::Unknown, why.clone()),
         Rights::NotFound(roles) => {
             let names: Vec<String> = roles.iter().map(|r| format!("{} {}", r.kind.as_str(), r.name)).collect();
-            (kind, ConditionStatus::False, LifecycleReason::RoleNotFound, format!("{} not found in namespace {}: create it first", names.join(", "), seen.namespace))
+            (
+                kind,
+                ConditionStatus::False,
+                LifecycleReason::RoleNotFound,
+                format!("{} not found in namespace {}: create it first", names.join(", "), seen.namespace),
+            )
         }
-        Rights::Lacking(roles) if roles.is_empty() => (kind, ConditionStatus::True, LifecycleReason::Allowed, "the operator may bind every granted role".into()),
+        Rights::Lacking(roles) if roles.is_empty() => {
+            (kind, ConditionStatus::True, LifecycleReason::Allowed, "the operator may bind every granted role".into())
+        }
         Rights::Lacking(roles) => {
-            let message = format!("the operator may not bind every granted role; let the owner of namespace {} apply:\n{}", seen.namespace, opt_in(&seen.namespace, roles));
+            let message = format!(
+                "the operator may not bind every granted role; let the owner of namespace {} apply:\n{}",
+                seen.namespace,
+                opt_in(&seen.namespace, roles)
+            );
             (kind, ConditionStatus::False, LifecycleReason::MissingRight, message)
         }
     }
@@ -108,15 +122,29 @@ fn grants_allowed(seen: &LifecycleObserved) -> Said {
 fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
     let kind = ConditionType::Leasable;
     match &seen.enforcement {
-        Enforcement::Unknown => return (kind, ConditionStatus::Unknown, LifecycleReason::PolicyNotEnforced, "the admission policies have not been looked at yet".into()),
-        Enforcement::Missing(why) => return (kind, ConditionStatus::False, LifecycleReason::PolicyNotEnforced, why.clone()),
+        Enforcement::Unknown => {
+            return (
+                kind,
+                ConditionStatus::Unknown,
+                LifecycleReason::PolicyNotEnforced,
+                "the admission policies have not been looked at yet".into(),
+            );
+        }
+        Enforcement::Missing(why) => {
+            return (kind, ConditionStatus::False, LifecycleReason::PolicyNotEnforced, why.clone());
+        }
         Enforcement::Enforced => {}
     }
     if let Some((reason, message)) = terms::not_leasable(&seen.spec, now) {
         return (kind, ConditionStatus::False, reason, message);
     }
     if seen.broken_validation.is_some() {
-        return (kind, ConditionStatus::False, LifecycleReason::NotReady, "a validation cannot be used, so no lease passes it".into());
+        return (
+            kind,
+            ConditionStatus::False,
+            LifecycleReason::NotReady,
+            "a validation cannot be used, so no lease passes it".into(),
+        );
     }
     (kind, ConditionStatus::True, LifecycleReason::Leasable, "leases may be issued".into())
 }
@@ -125,7 +153,12 @@ fn ambient(seen: &LifecycleObserved) -> Option<Said> {
     let found = seen.ambient.as_ref()?;
     let kind = ConditionType::AmbientRights;
     Some(if found.is_empty() {
-        (kind, ConditionStatus::False, LifecycleReason::NoneFound, "a lease holds its grants, and only what every cluster gives to everybody".into())
+        (
+            kind,
+            ConditionStatus::False,
+            LifecycleReason::NoneFound,
+            "a lease holds its grants, and only what every cluster gives to everybody".into(),
+        )
     } else {
         let message = format!("every lease also holds what these give to all service accounts: {}", found.join(", "));
         (kind, ConditionStatus::True, LifecycleReason::Found, message)
@@ -136,7 +169,11 @@ fn ambient(seen: &LifecycleObserved) -> Option<Said> {
 #[must_use]
 pub fn opt_in(namespace: &str, roles: &[RoleRef]) -> String {
     let names: Vec<&str> = roles.iter().map(|r| r.name.as_str()).collect();
-    let account = format!("subjects: [{{kind: ServiceAccount, name: {}, namespace: {}}}]", names::OPERATOR_ACCOUNT, names::OPERATOR_NAMESPACE);
+    let account = format!(
+        "subjects: [{{kind: ServiceAccount, name: {}, namespace: {}}}]",
+        names::OPERATOR_ACCOUNT,
+        names::OPERATOR_NAMESPACE
+    );
     let api = "apiVersion: rbac.authorization.k8s.io/v1";
     format!(
         "{api}\nkind: RoleBinding\nmetadata: {{name: leasehold-granter, namespace: {namespace}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: leasehold-granter}}\n{account}\n---\n\

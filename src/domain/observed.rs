@@ -256,7 +256,8 @@ impl Observed {
     /// When the lease ends. What is in the name of an account that exists counts: a lifecycle's default may have changed since.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        let from_account = self.present(&Child::Account).and_then(|id| names::account_deadline(&id.name, &self.lease.uid));
+        let from_account =
+            self.present(&Child::Account).and_then(|id| names::account_deadline(&id.name, &self.lease.uid));
         match from_account {
             Some(seconds) => Some(Time::from_millis(seconds.saturating_mul(1000))),
             None => self.lease.status.expiration_time.or_else(|| Some(self.lease.created.plus(self.ttl()?))),
@@ -285,8 +286,9 @@ impl Observed {
     #[must_use]
     pub fn secret_name(&self) -> Option<String> {
         let delivery = &self.lease.spec.as_ref()?.delivery;
-        (delivery.kind == crate::api::lifecycle::DeliveryType::Secret)
-            .then(|| delivery.secret.as_ref().map_or_else(|| names::default_secret(&self.lease.name), |s| s.name.clone()))
+        (delivery.kind == crate::api::lifecycle::DeliveryType::Secret).then(|| {
+            delivery.secret.as_ref().map_or_else(|| names::default_secret(&self.lease.name), |s| s.name.clone())
+        })
     }
 
     /// Whom the lease's tokens are for.

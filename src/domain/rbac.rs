@@ -86,7 +86,11 @@ fn resources_of(rule: &PolicyRule) -> Option<PolicyRule> {
 /// The part of a rule that is about paths, if it allows any.
 fn urls_of(rule: &PolicyRule) -> Option<PolicyRule> {
     let any = !(rule.verbs.is_empty() || rule.non_resource_urls.is_empty());
-    any.then(|| PolicyRule { verbs: rule.verbs.clone(), non_resource_urls: rule.non_resource_urls.clone(), ..PolicyRule::default() })
+    any.then(|| PolicyRule {
+        verbs: rule.verbs.clone(),
+        non_resource_urls: rule.non_resource_urls.clone(),
+        ..PolicyRule::default()
+    })
 }
 
 /// A search for pieces that are not covered, with a budget.
@@ -147,7 +151,8 @@ fn broken_down(piece: &PolicyRule) -> Vec<PolicyRule> {
 /// Whether one rule covers another as a whole: `ruleCovers` of upstream.
 fn rule_covers(rule: &PolicyRule, piece: &PolicyRule) -> bool {
     let names = rule.resource_names.is_empty()
-        || !piece.resource_names.is_empty() && piece.resource_names.iter().all(|name| rule.resource_names.contains(name));
+        || !piece.resource_names.is_empty()
+            && piece.resource_names.iter().all(|name| rule.resource_names.contains(name));
     names
         && piece.verbs.iter().all(|verb| has_or_star(&rule.verbs, verb))
         && piece.api_groups.iter().all(|group| has_or_star(&rule.api_groups, group))
@@ -157,7 +162,8 @@ fn rule_covers(rule: &PolicyRule, piece: &PolicyRule) -> bool {
 
 /// Whether a rule covers at least the entries that are single in `piece`. Otherwise it covers no part of it.
 fn rule_touches(rule: &PolicyRule, piece: &PolicyRule) -> bool {
-    let single = |list: &[String], covered: &dyn Fn(&str) -> bool| if let [entry] = list { covered(entry) } else { true };
+    let single =
+        |list: &[String], covered: &dyn Fn(&str) -> bool| if let [entry] = list { covered(entry) } else { true };
     single(&piece.verbs, &|verb| has_or_star(&rule.verbs, verb))
         && single(&piece.api_groups, &|group| has_or_star(&rule.api_groups, group))
         && single(&piece.resources, &|resource| resource_covered(&rule.resources, resource))
@@ -211,8 +217,16 @@ mod tests {
             (vec![], vec![], true),
             (vec![], vec![rule("get", "core", "pods")], false),
             (vec![rule("get list", "core", "pods secrets")], vec![rule("list", "core", "pods")], true),
-            (vec![rule("get", "core", "pods"), rule("list", "core", "pods")], vec![rule("get list", "core", "pods")], true),
-            (vec![rule("get", "core", "pods"), rule("list", "core", "secrets")], vec![rule("get list", "core", "pods secrets")], false),
+            (
+                vec![rule("get", "core", "pods"), rule("list", "core", "pods")],
+                vec![rule("get list", "core", "pods")],
+                true,
+            ),
+            (
+                vec![rule("get", "core", "pods"), rule("list", "core", "secrets")],
+                vec![rule("get list", "core", "pods secrets")],
+                false,
+            ),
             // Wildcards cover; only a wildcard covers a wildcard.
             (vec![rule("*", "*", "*")], vec![rule("get", "apps", "deployments/scale")], true),
             (vec![rule("*", "*", "*")], vec![rule("*", "*", "*")], true),
@@ -229,7 +243,11 @@ mod tests {
             // Names.
             (vec![rule("get", "core", "secrets")], vec![named("get", "core", "secrets", "a b")], true),
             (vec![named("get", "core", "secrets", "a")], vec![named("get", "core", "secrets", "a b")], false),
-            (vec![named("get", "core", "secrets", "a"), named("get", "core", "secrets", "b")], vec![named("get", "core", "secrets", "a b")], true),
+            (
+                vec![named("get", "core", "secrets", "a"), named("get", "core", "secrets", "b")],
+                vec![named("get", "core", "secrets", "a b")],
+                true,
+            ),
             (vec![named("get", "core", "secrets", "a")], vec![rule("get", "core", "secrets")], false),
             // Paths.
             (vec![urls("get", "/healthz")], vec![urls("get", "/healthz")], true),
@@ -242,7 +260,11 @@ mod tests {
             (vec![urls("*", "*")], vec![rule("get", "core", "pods")], false),
             (vec![rule("*", "*", "*")], vec![urls("get", "/healthz")], false),
             // Rules that allow nothing.
-            (vec![], vec![rule("", "core", "pods"), rule("get", "", "pods"), rule("get", "core", ""), urls("", "/")], true),
+            (
+                vec![],
+                vec![rule("", "core", "pods"), rule("get", "", "pods"), rule("get", "core", ""), urls("", "/")],
+                true,
+            ),
         ];
         for (have, want, expected) in table {
             assert_eq!(covers(&have, &want), expected, "{have:?} covers {want:?}");
@@ -253,7 +275,11 @@ mod tests {
     #[test]
     fn a_role_that_was_narrowed_or_rewritten_gains_nothing() {
         let before = [rule("get list watch", "core", "pods services"), rule("get", "apps", "deployments")];
-        let after = [rule("list get", "core", "services"), rule("get", "core", "pods"), named("get", "apps", "deployments", "a")];
+        let after = [
+            rule("list get", "core", "services"),
+            rule("get", "core", "pods"),
+            named("get", "apps", "deployments", "a"),
+        ];
         assert_eq!(gained(&before, &after), []);
     }
 

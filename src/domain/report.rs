@@ -15,8 +15,8 @@ use crate::api::{
     quantities::seconds,
     reasons::{ConditionType, EndReason, Evidence, Happening, LeaseReason, Phase},
     status::{
-        AccountIdentity, BindingStatus, CredentialLeaseStatus, CredentialStatus, DeliveredSecret, ObjectIdentity, ResolvedDelivery, ResolvedGrant,
-        ResolvedRequest,
+        AccountIdentity, BindingStatus, CredentialLeaseStatus, CredentialStatus, DeliveredSecret, ObjectIdentity,
+        ResolvedDelivery, ResolvedGrant, ResolvedRequest,
     },
 };
 
@@ -49,7 +49,13 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    fn condition(&mut self, kind: ConditionType, status: ConditionStatus, reason: &str, message: impl Into<String>) -> &mut Self {
+    fn condition(
+        &mut self,
+        kind: ConditionType,
+        status: ConditionStatus,
+        reason: &str,
+        message: impl Into<String>,
+    ) -> &mut Self {
         let condition = Condition {
             kind: kind.as_str().into(),
             status,
@@ -102,9 +108,19 @@ pub fn not_enforced(seen: &Observed, now: Time, why: &str) -> CredentialLeaseSta
     let mut draft = Draft::new(seen, now);
     draft
         .condition(ConditionType::Allowed, ConditionStatus::Unknown, LeaseReason::PolicyNotEnforced.as_str(), why)
-        .condition(ConditionType::Issued, ConditionStatus::False, LeaseReason::NotIssued.as_str(), "nothing is issued until the admission policies are in force")
+        .condition(
+            ConditionType::Issued,
+            ConditionStatus::False,
+            LeaseReason::NotIssued.as_str(),
+            "nothing is issued until the admission policies are in force",
+        )
         .phase(Phase::Pending, "waits for the admission policies")
-        .condition(ConditionType::Reconciling, ConditionStatus::True, Phase::Pending.as_str(), "waits for the admission policies");
+        .condition(
+            ConditionType::Reconciling,
+            ConditionStatus::True,
+            Phase::Pending.as_str(),
+            "waits for the admission policies",
+        );
     draft.done()
 }
 
@@ -116,18 +132,29 @@ pub fn retrying(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let begun = seen.children.values().any(|known| matches!(known, Known::Present(_)));
     let phase = if begun { Phase::Issuing } else { Phase::Pending };
     if !draft.status.conditions.iter().any(|c| c.kind == ConditionType::Allowed.as_str()) {
-        draft.condition(ConditionType::Allowed, ConditionStatus::Unknown, LeaseReason::Checking.as_str(), "not decided yet");
+        draft.condition(
+            ConditionType::Allowed,
+            ConditionStatus::Unknown,
+            LeaseReason::Checking.as_str(),
+            "not decided yet",
+        );
     }
     draft
         .condition(ConditionType::Issued, ConditionStatus::False, LeaseReason::Retrying.as_str(), why)
         .phase(phase, "not issued yet; it is being tried again")
-        .condition(ConditionType::Reconciling, ConditionStatus::True, phase.as_str(), "a call failed and is tried again until the lease's end");
+        .condition(
+            ConditionType::Reconciling,
+            ConditionStatus::True,
+            phase.as_str(),
+            "a call failed and is tried again until the lease's end",
+        );
     draft.done()
 }
 
 /// What failed in this visit, as one sentence that stays the same while it keeps failing the same way.
 fn failures(seen: &Observed) -> String {
-    let mut texts: Vec<String> = seen.learned.failed.iter().map(|(_, f)| format!("{}: {}", f.class.as_str(), f.message)).collect();
+    let mut texts: Vec<String> =
+        seen.learned.failed.iter().map(|(_, f)| format!("{}: {}", f.class.as_str(), f.message)).collect();
     texts.dedup();
     let mut text = texts.join("; ");
     bound(&mut text, 1024);
@@ -139,7 +166,8 @@ fn failures(seen: &Observed) -> String {
 pub fn issued(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let mut draft = Draft::new(seen, now);
     draft.status.request = resolve(seen);
-    draft.status.request_digest = draft.status.request.as_ref().and_then(|r| digest::canonical(r).ok()).map(|text| digest::sha256(&text));
+    draft.status.request_digest =
+        draft.status.request.as_ref().and_then(|r| digest::canonical(r).ok()).map(|text| digest::sha256(&text));
     draft.status.issue_time = Some(now);
     draft.status.bindings = bindings(seen);
     let token = seen.memory.token.clone();
@@ -150,18 +178,41 @@ pub fn issued(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let account = seen.present(&Child::Account).cloned();
     let secret = seen.present(&Child::Secret).cloned();
     let credential = draft.credential();
-    credential.service_account = account.map(|id| AccountIdentity { namespace: id.namespace, name: id.name, uid: id.uid });
+    credential.service_account =
+        account.map(|id| AccountIdentity { namespace: id.namespace, name: id.name, uid: id.uid });
     credential.secret = secret.map(|id| DeliveredSecret { name: id.name, uid: id.uid, deletion_time: None });
     credential.credential_id = token.as_ref().and_then(|t| t.credential_id.clone());
     credential.token_expiration_time = token.as_ref().map(|t| t.expires);
     credential.outlives_until = outlives;
-    let shorter = if end < deadline { format!(" (the API server gave the token {} less than was asked)", Duration::from_secs(deadline.since(end) / 1000)) } else { String::new() };
+    let shorter = if end < deadline {
+        format!(
+            " (the API server gave the token {} less than was asked)",
+            Duration::from_secs(deadline.since(end) / 1000)
+        )
+    } else {
+        String::new()
+    };
     draft
-        .condition(ConditionType::Allowed, ConditionStatus::True, LeaseReason::TermsMet.as_str(), "every term of the lifecycle is met")
-        .condition(ConditionType::Approved, ConditionStatus::True, LeaseReason::NotRequired.as_str(), "the lifecycle's terms ask nobody")
+        .condition(
+            ConditionType::Allowed,
+            ConditionStatus::True,
+            LeaseReason::TermsMet.as_str(),
+            "every term of the lifecycle is met",
+        )
+        .condition(
+            ConditionType::Approved,
+            ConditionStatus::True,
+            LeaseReason::NotRequired.as_str(),
+            "the lifecycle's terms ask nobody",
+        )
         .condition(ConditionType::Issued, ConditionStatus::True, LeaseReason::Delivered.as_str(), delivered(seen))
         .phase(Phase::Active, format!("usable until {end}{shorter}"))
-        .condition(ConditionType::Revoked, ConditionStatus::False, LeaseReason::NotEnded.as_str(), offline_note(outlives))
+        .condition(
+            ConditionType::Revoked,
+            ConditionStatus::False,
+            LeaseReason::NotEnded.as_str(),
+            offline_note(outlives),
+        )
         .without(ConditionType::Reconciling);
     draft.record(Happening::Allowed, "every term of the lifecycle is met");
     let detail = draft.status.request_digest.clone().unwrap_or_default();
@@ -176,8 +227,14 @@ fn offline_note(outlives: Option<Time>) -> String {
 fn delivered(seen: &Observed) -> String {
     let account = seen.present(&Child::Account).map(|id| id.name.clone()).unwrap_or_default();
     match seen.secret_name() {
-        Some(name) => format!("the token is in Secret {name}, readable by everyone with get on secrets in namespace {}", seen.lease.namespace),
-        None => format!("mint with: kubectl create token {account} -n {} --duration=600s", crate::api::names::ISSUING_NAMESPACE),
+        Some(name) => format!(
+            "the token is in Secret {name}, readable by everyone with get on secrets in namespace {}",
+            seen.lease.namespace
+        ),
+        None => format!(
+            "mint with: kubectl create token {account} -n {} --duration=600s",
+            crate::api::names::ISSUING_NAMESPACE
+        ),
     }
 }
 
@@ -188,7 +245,12 @@ fn outlives_until(seen: &Observed, token_expires: Option<Time>, deadline: Time) 
 
 fn bindings(seen: &Observed) -> Vec<BindingStatus> {
     let each = seen.children.iter().filter_map(|(child, known)| match (child, known) {
-        (Child::Binding(grant), Known::Present(id)) => Some(BindingStatus { grant: grant.clone(), namespace: id.namespace.clone(), name: id.name.clone(), uid: id.uid.clone() }),
+        (Child::Binding(grant), Known::Present(id)) => Some(BindingStatus {
+            grant: grant.clone(),
+            namespace: id.namespace.clone(),
+            name: id.name.clone(),
+            uid: id.uid.clone(),
+        }),
         _ => None,
     });
     each.collect()
@@ -249,12 +311,18 @@ fn ended<'a>(seen: &'a Observed, now: Time, end: &End) -> Draft<'a> {
         draft.status.end_reason = Some(end.reason);
         record_end(&mut draft, end);
     }
-    let name = seen.memory.account.as_ref().or_else(|| seen.present(&Child::Account)).map(|id| AccountIdentity { namespace: id.namespace.clone(), name: id.name.clone(), uid: id.uid.clone() });
-    if let Some(account) = name.filter(|_| draft.status.credential.as_ref().is_none_or(|c| c.service_account.is_none())) {
+    let name = seen.memory.account.as_ref().or_else(|| seen.present(&Child::Account)).map(|id| AccountIdentity {
+        namespace: id.namespace.clone(),
+        name: id.name.clone(),
+        uid: id.uid.clone(),
+    });
+    if let Some(account) = name.filter(|_| draft.status.credential.as_ref().is_none_or(|c| c.service_account.is_none()))
+    {
         draft.credential().service_account = Some(account);
     }
     if *seen.child(&Child::Secret) == Known::Absent
-        && let Some(secret) = draft.status.credential.as_mut().and_then(|c| c.secret.as_mut()).filter(|s| s.deletion_time.is_none())
+        && let Some(secret) =
+            draft.status.credential.as_mut().and_then(|c| c.secret.as_mut()).filter(|s| s.deletion_time.is_none())
     {
         secret.deletion_time = Some(now);
     }
@@ -266,15 +334,35 @@ fn record_end(draft: &mut Draft, end: &End) {
     match end.reason {
         EndReason::Denied => {
             draft
-                .condition(ConditionType::Allowed, ConditionStatus::False, LeaseReason::TermsViolated.as_str(), end.message.clone())
-                .condition(ConditionType::Issued, ConditionStatus::False, LeaseReason::NotIssued.as_str(), "the request was refused")
+                .condition(
+                    ConditionType::Allowed,
+                    ConditionStatus::False,
+                    LeaseReason::TermsViolated.as_str(),
+                    end.message.clone(),
+                )
+                .condition(
+                    ConditionType::Issued,
+                    ConditionStatus::False,
+                    LeaseReason::NotIssued.as_str(),
+                    "the request was refused",
+                )
                 .record(Happening::Denied, &end.message);
         }
         reason if reason.phase() == Phase::Failed => {
             // Issuing only begins, and can only fail, after the terms were met.
             draft
-                .condition(ConditionType::Allowed, ConditionStatus::True, LeaseReason::TermsMet.as_str(), "every term of the lifecycle is met")
-                .condition(ConditionType::Approved, ConditionStatus::True, LeaseReason::NotRequired.as_str(), "the lifecycle's terms ask nobody")
+                .condition(
+                    ConditionType::Allowed,
+                    ConditionStatus::True,
+                    LeaseReason::TermsMet.as_str(),
+                    "every term of the lifecycle is met",
+                )
+                .condition(
+                    ConditionType::Approved,
+                    ConditionStatus::True,
+                    LeaseReason::NotRequired.as_str(),
+                    "the lifecycle's terms ask nobody",
+                )
                 .condition(ConditionType::Issued, ConditionStatus::False, reason.as_str(), end.message.clone())
                 .record(Happening::Failed, &format!("{reason}: {}", end.message));
         }
@@ -283,7 +371,12 @@ fn record_end(draft: &mut Draft, end: &End) {
         }
         reason => {
             if !issued {
-                draft.condition(ConditionType::Issued, ConditionStatus::False, LeaseReason::NotIssued.as_str(), format!("not issued before the end: {}", end.message));
+                draft.condition(
+                    ConditionType::Issued,
+                    ConditionStatus::False,
+                    LeaseReason::NotIssued.as_str(),
+                    format!("not issued before the end: {}", end.message),
+                );
             }
             draft.record_at(Happening::Ended, end.at, OPERATOR, &format!("{reason}: {}", end.message));
         }
@@ -298,7 +391,12 @@ pub fn deletion_failing(seen: &Observed, now: Time, end: &End) -> CredentialLeas
     draft
         .phase(Phase::Ending, "its end has come, and the account could not be deleted yet")
         .condition(ConditionType::Revoked, ConditionStatus::Unknown, LeaseReason::DeletionFailing.as_str(), why)
-        .condition(ConditionType::Reconciling, ConditionStatus::True, LeaseReason::DeletionFailing.as_str(), "deletion is tried again for ever");
+        .condition(
+            ConditionType::Reconciling,
+            ConditionStatus::True,
+            LeaseReason::DeletionFailing.as_str(),
+            "deletion is tried again for ever",
+        );
     draft.done()
 }
 
@@ -308,7 +406,13 @@ pub fn revoked(seen: &Observed, now: Time, end: &End) -> CredentialLeaseStatus {
     let mut draft = ended(seen, now, end);
     let end_time = draft.status.end_time.unwrap_or(now);
     let requester_mints = seen.lease.spec.as_ref().is_some_and(|s| s.delivery.kind == DeliveryType::TokenRequest);
-    let token_expires = seen.lease.status.credential.as_ref().and_then(|c| c.token_expiration_time).or_else(|| seen.memory.token.as_ref().map(|t| t.expires));
+    let token_expires = seen
+        .lease
+        .status
+        .credential
+        .as_ref()
+        .and_then(|c| c.token_expiration_time)
+        .or_else(|| seen.memory.token.as_ref().map(|t| t.expires));
     let offline = seen.verified_offline().then(|| {
         let last_mint = now.plus_millis(ending::MINTED_TOKEN_MILLIS);
         if requester_mints { last_mint } else { token_expires.unwrap_or(last_mint) }
@@ -318,20 +422,36 @@ pub fn revoked(seen: &Observed, now: Time, end: &End) -> CredentialLeaseStatus {
     credential.revocation_lag_seconds = Some(seconds(now.since(end_time)));
     credential.outlives_until = offline;
     let (reason, message) = match offline {
-        Some(until) => (LeaseReason::NotRevocableOffline, format!("the account is gone; verifiers that do not ask the API server accept its tokens until {until}")),
-        None => (LeaseReason::Waiting, "the account is gone; API servers may remember its token for 10 s more".to_owned()),
+        Some(until) => (
+            LeaseReason::NotRevocableOffline,
+            format!("the account is gone; verifiers that do not ask the API server accept its tokens until {until}"),
+        ),
+        None => {
+            (LeaseReason::Waiting, "the account is gone; API servers may remember its token for 10 s more".to_owned())
+        }
     };
     draft
         .phase(Phase::Ending, "its end has come; the proof that the credential is dead is still to come")
         .condition(ConditionType::Revoked, ConditionStatus::Unknown, reason.as_str(), message)
-        .condition(ConditionType::Reconciling, ConditionStatus::True, reason.as_str(), "the credential's death is being proven")
+        .condition(
+            ConditionType::Reconciling,
+            ConditionStatus::True,
+            reason.as_str(),
+            "the credential's death is being proven",
+        )
         .record(Happening::Revoked, &format!("{} s after the end", seconds(now.since(end_time))));
     draft.done()
 }
 
 /// All that is to be said about an ended lease. `evidence` is absent where no account was ever made.
 #[must_use]
-pub fn concluded(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option<Evidence>) -> CredentialLeaseStatus {
+pub fn concluded(
+    seen: &Observed,
+    now: Time,
+    end: &End,
+    clean: bool,
+    evidence: Option<Evidence>,
+) -> CredentialLeaseStatus {
     let mut draft = ended(seen, now, end);
     if let Some(evidence) = evidence {
         prove(&mut draft, evidence);
@@ -340,8 +460,17 @@ pub fn concluded(seen: &Observed, now: Time, end: &End, clean: bool, evidence: O
     }
     let reason = draft.status.end_reason.unwrap_or(end.reason);
     if !clean {
-        let left: Vec<String> = seen.children.iter().filter(|(_, k)| matches!(k, Known::Present(_) | Known::Unknown)).map(|(c, _)| super::learn::describe(c)).collect();
-        let message = format!("the credential is dead, but this could not be deleted yet: {}. {}", left.join(", "), failures(seen));
+        let left: Vec<String> = seen
+            .children
+            .iter()
+            .filter(|(_, k)| matches!(k, Known::Present(_) | Known::Unknown))
+            .map(|(c, _)| super::learn::describe(c))
+            .collect();
+        let message = format!(
+            "the credential is dead, but this could not be deleted yet: {}. {}",
+            left.join(", "),
+            failures(seen)
+        );
         draft.phase(Phase::Ending, "what was made for it is still being removed").condition(
             ConditionType::Reconciling,
             ConditionStatus::True,
@@ -355,7 +484,9 @@ pub fn concluded(seen: &Observed, now: Time, end: &End, clean: bool, evidence: O
         draft.phase(phase, if end.message.is_empty() { reason.meaning().to_owned() } else { end.message.clone() });
     }
     draft.without(ConditionType::Reconciling);
-    if matches!(phase, Phase::Denied | Phase::Failed) && !draft.status.conditions.iter().any(|c| c.kind == ConditionType::Stalled.as_str()) {
+    if matches!(phase, Phase::Denied | Phase::Failed)
+        && !draft.status.conditions.iter().any(|c| c.kind == ConditionType::Stalled.as_str())
+    {
         let message = if end.message.is_empty() { reason.meaning().to_owned() } else { end.message.clone() };
         draft.condition(ConditionType::Stalled, ConditionStatus::True, reason.as_str(), message);
     }
@@ -370,5 +501,7 @@ fn prove(draft: &mut Draft, evidence: Evidence) {
     let credential = draft.credential();
     credential.verified_time = Some(now);
     credential.evidence = Some(evidence);
-    draft.condition(ConditionType::Revoked, ConditionStatus::True, evidence.as_str(), evidence.meaning()).record(Happening::Verified, evidence.as_str());
+    draft
+        .condition(ConditionType::Revoked, ConditionStatus::True, evidence.as_str(), evidence.meaning())
+        .record(Happening::Verified, evidence.as_str());
 }

@@ -20,7 +20,10 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
-    if seen.memory.token.is_some() && seen.memory.control == Control::NotAsked && seen.failure_of(&Call::ReviewToken).is_none() {
+    if seen.memory.token.is_some()
+        && seen.memory.control == Control::NotAsked
+        && seen.failure_of(&Call::ReviewToken).is_none()
+    {
         return Next::Do(Lane::Issue, vec![Call::ReviewToken]);
     }
     let status = report::active(seen, now);
@@ -28,7 +31,8 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
         return ending::write(seen, status, Lane::Issue, Next::Rest { wishes, backoff: None });
     }
     if seen.lease.status.credential.as_ref().is_some_and(|c| c.secret.is_some()) {
-        let due = seen.memory.secret_seen.or(seen.lease.status.issue_time).unwrap_or(now).plus_millis(SECRET_PROBE_MILLIS);
+        let due =
+            seen.memory.secret_seen.or(seen.lease.status.issue_time).unwrap_or(now).plus_millis(SECRET_PROBE_MILLIS);
         let probe = Call::Find(super::observed::Child::Secret);
         if due <= now && seen.failure_of(&probe).is_none() {
             return Next::Do(Lane::Issue, vec![probe]);

@@ -53,24 +53,65 @@ fn list<T: AsRef<str>>(words: &[T]) -> String {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LifecycleNotFound { name } => write!(f, "there is no ServiceAccountLifecycle {name} in this namespace: create it, or name another one"),
+            Self::LifecycleNotFound { name } => write!(
+                f,
+                "there is no ServiceAccountLifecycle {name} in this namespace: create it, or name another one"
+            ),
             Self::LifecycleDeleting { name } => write!(f, "the lifecycle {name} is being deleted"),
-            Self::LifecycleStopped { policy } => write!(f, "the lifecycle is stopped (stopPolicy {policy}): ask its owner"),
-            Self::LifecycleExpired { at } => write!(f, "the lifecycle ended at {at}: its owner must move expirationTime"),
-            Self::LifecycleNamespaceForbidden { namespace } => write!(f, "nothing is leased in namespace {namespace}: use a namespace that does not begin with kube- or leasehold-"),
+            Self::LifecycleStopped { policy } => {
+                write!(f, "the lifecycle is stopped (stopPolicy {policy}): ask its owner")
+            }
+            Self::LifecycleExpired { at } => {
+                write!(f, "the lifecycle ended at {at}: its owner must move expirationTime")
+            }
+            Self::LifecycleNamespaceForbidden { namespace } => write!(
+                f,
+                "nothing is leased in namespace {namespace}: use a namespace that does not begin with kube- or leasehold-"
+            ),
             Self::NoGrants { choices } => write!(f, "spec.grants names nothing: choose from {}", list(choices)),
-            Self::GrantUnknown { grant, choices } => write!(f, "the lifecycle has no grant {grant}: choose from {}", list(choices)),
-            Self::RoleNotFound { grant, role, namespace } => write!(f, "the {role} of grant {grant} does not exist in namespace {namespace}: create it first"),
-            Self::TtlAboveMax { asked, max } => write!(f, "a ttl of {asked} is longer than the lifecycle's {max}: ask for at most {max}"),
-            Self::TtlTooShortOffline { asked } => write!(f, "a ttl of {asked} is too short for audiences that verify without asking the API server: ask for at least 10m"),
-            Self::DeliveryNotAllowed { asked, allowed } => write!(f, "the lifecycle does not allow delivery {asked}: choose from {}", list(allowed)),
-            Self::SecretNameNotAllowed { asked, allowed } => write!(f, "the lifecycle does not allow the Secret name {asked}: leave delivery.secret out, or choose from {}", list(allowed)),
-            Self::AudienceNotAllowed { asked, allowed } => write!(f, "the lifecycle does not allow audience {asked}: choose from {}, or leave audiences out", list(allowed)),
-            Self::RequesterMayNotLease { username, lifecycle } => write!(f, "{username} may not lease {lifecycle}: ask for a Role with verb lease on serviceaccountlifecycles {lifecycle}, bound to you or to a group that does not begin with system:"),
-            Self::TooManyActive { max } => write!(f, "{max} leases of this lifecycle are active, the most it allows (maxActive): wait for one to end"),
-            Self::TooManyForRequester { max, username } => write!(f, "{username} has {max} active leases of this lifecycle, the most it allows (maxActivePerRequester): end one first"),
+            Self::GrantUnknown { grant, choices } => {
+                write!(f, "the lifecycle has no grant {grant}: choose from {}", list(choices))
+            }
+            Self::RoleNotFound { grant, role, namespace } => {
+                write!(f, "the {role} of grant {grant} does not exist in namespace {namespace}: create it first")
+            }
+            Self::TtlAboveMax { asked, max } => {
+                write!(f, "a ttl of {asked} is longer than the lifecycle's {max}: ask for at most {max}")
+            }
+            Self::TtlTooShortOffline { asked } => write!(
+                f,
+                "a ttl of {asked} is too short for audiences that verify without asking the API server: ask for at least 10m"
+            ),
+            Self::DeliveryNotAllowed { asked, allowed } => {
+                write!(f, "the lifecycle does not allow delivery {asked}: choose from {}", list(allowed))
+            }
+            Self::SecretNameNotAllowed { asked, allowed } => write!(
+                f,
+                "the lifecycle does not allow the Secret name {asked}: leave delivery.secret out, or choose from {}",
+                list(allowed)
+            ),
+            Self::AudienceNotAllowed { asked, allowed } => write!(
+                f,
+                "the lifecycle does not allow audience {asked}: choose from {}, or leave audiences out",
+                list(allowed)
+            ),
+            Self::RequesterMayNotLease { username, lifecycle } => write!(
+                f,
+                "{username} may not lease {lifecycle}: ask for a Role with verb lease on serviceaccountlifecycles {lifecycle}, bound to you or to a group that does not begin with system:"
+            ),
+            Self::TooManyActive { max } => write!(
+                f,
+                "{max} leases of this lifecycle are active, the most it allows (maxActive): wait for one to end"
+            ),
+            Self::TooManyForRequester { max, username } => write!(
+                f,
+                "{username} has {max} active leases of this lifecycle, the most it allows (maxActivePerRequester): end one first"
+            ),
             Self::ValidationFailed { message } => f.write_str(message),
-            Self::ValidationBroken { expression, problem } => write!(f, "the rule `{expression}` cannot be evaluated ({problem}), so nothing passes it: ask the lifecycle's owner to mend it"),
+            Self::ValidationBroken { expression, problem } => write!(
+                f,
+                "the rule `{expression}` cannot be evaluated ({problem}), so nothing passes it: ask the lifecycle's owner to mend it"
+            ),
         }
     }
 }
@@ -125,7 +166,11 @@ pub fn is_forbidden_namespace(namespace: &str) -> bool {
 
 fn namespace(r: &Request) -> Vec<Refusal> {
     let namespace = &r.seen.lease.namespace;
-    if is_forbidden_namespace(namespace) { vec![Refusal::LifecycleNamespaceForbidden { namespace: namespace.clone() }] } else { vec![] }
+    if is_forbidden_namespace(namespace) {
+        vec![Refusal::LifecycleNamespaceForbidden { namespace: namespace.clone() }]
+    } else {
+        vec![]
+    }
 }
 
 fn grants(r: &Request) -> Vec<Refusal> {
@@ -146,7 +191,8 @@ fn grants(r: &Request) -> Vec<Refusal> {
 }
 
 fn ttl(r: &Request) -> Vec<Refusal> {
-    let (asked, max) = (r.spec.ttl.unwrap_or_else(|| r.lifecycle.spec.terms.default_ttl()), r.lifecycle.spec.terms.ttl.max);
+    let (asked, max) =
+        (r.spec.ttl.unwrap_or_else(|| r.lifecycle.spec.terms.default_ttl()), r.lifecycle.spec.terms.ttl.max);
     let mut out = vec![];
     if asked > max {
         out.push(Refusal::TtlAboveMax { asked, max });
@@ -161,9 +207,14 @@ fn delivery(r: &Request) -> Vec<Refusal> {
     let (terms, asked) = (&r.lifecycle.spec.terms, &r.spec.delivery);
     let mut out = vec![];
     if !terms.delivery.contains(&asked.kind) {
-        out.push(Refusal::DeliveryNotAllowed { asked: asked.kind.as_str(), allowed: terms.delivery.iter().map(|d| d.as_str()).collect() });
+        out.push(Refusal::DeliveryNotAllowed {
+            asked: asked.kind.as_str(),
+            allowed: terms.delivery.iter().map(|d| d.as_str()).collect(),
+        });
     }
-    if let Some(secret) = asked.secret.as_ref().filter(|s| asked.kind == DeliveryType::Secret && !terms.secret_names.contains(&s.name)) {
+    if let Some(secret) =
+        asked.secret.as_ref().filter(|s| asked.kind == DeliveryType::Secret && !terms.secret_names.contains(&s.name))
+    {
         out.push(Refusal::SecretNameNotAllowed { asked: secret.name.clone(), allowed: terms.secret_names.clone() });
     }
     out
@@ -177,7 +228,10 @@ fn audiences(r: &Request) -> Vec<Refusal> {
 
 fn access(r: &Request) -> Vec<Refusal> {
     match r.seen.learned.access {
-        Some(false) => vec![Refusal::RequesterMayNotLease { username: r.spec.requested_by.username.clone(), lifecycle: r.spec.lifecycle_ref.name.clone() }],
+        Some(false) => vec![Refusal::RequesterMayNotLease {
+            username: r.spec.requested_by.username.clone(),
+            lifecycle: r.spec.lifecycle_ref.name.clone(),
+        }],
         _ => vec![],
     }
 }
@@ -195,7 +249,11 @@ fn quotas(r: &Request) -> Vec<Refusal> {
 
 /// Whether one more lease of this requester exceeds the lifecycle's quotas, given how many live: all, and the requester's.
 #[must_use]
-pub fn quota(live: (usize, usize), lifecycle: &crate::api::ServiceAccountLifecycleSpec, username: &str) -> Option<Refusal> {
+pub fn quota(
+    live: (usize, usize),
+    lifecycle: &crate::api::ServiceAccountLifecycleSpec,
+    username: &str,
+) -> Option<Refusal> {
     let reached = |count: usize, max: i32| i32::try_from(count).is_ok_and(|n| n >= max);
     if let Some(max) = lifecycle.terms.max_active.filter(|max| reached(live.0, *max)) {
         return Some(Refusal::TooManyActive { max });
@@ -212,7 +270,10 @@ fn validations(r: &Request) -> Vec<Refusal> {
 #[must_use]
 pub fn not_leasable(spec: &crate::api::ServiceAccountLifecycleSpec, now: Time) -> Option<(LifecycleReason, String)> {
     if spec.stop() != StopPolicy::None {
-        return Some((LifecycleReason::Stopped, format!("stopPolicy is {:?}: nothing is leased until it is taken back", spec.stop())));
+        return Some((
+            LifecycleReason::Stopped,
+            format!("stopPolicy is {:?}: nothing is leased until it is taken back", spec.stop()),
+        ));
     }
     let at = spec.expiration_time.filter(|at| *at <= now)?;
     Some((LifecycleReason::Expired, format!("expirationTime {at} has passed")))

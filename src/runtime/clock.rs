@@ -114,7 +114,11 @@ impl Clock {
     pub fn observe_date(&self, sent: Instant, received: Instant, date_header: &str) -> bool {
         let Some(date) = http_date(date_header).filter(|_| sent <= received) else { return false };
         let (sent, received) = (self.micros(sent), self.micros(received));
-        let newer = Offset { low: date.saturating_sub(received), high: date.saturating_add(SECOND).saturating_sub(sent), at: received };
+        let newer = Offset {
+            low: date.saturating_sub(received),
+            high: date.saturating_add(SECOND).saturating_sub(sent),
+            at: received,
+        };
         let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(known.map_or(newer, |older| older.aged(received).narrowed(newer)));
         true
@@ -208,7 +212,10 @@ mod tests {
     fn without_an_answer_the_local_clock_is_all_there_is() {
         let (clock, fake) = clock();
         fake.set(EPOCH + 77, 5);
-        assert_eq!((clock.now(), clock.uncertainty_millis(), clock.since_start()), (Time::from_millis(EPOCH + 77), None, 5));
+        assert_eq!(
+            (clock.now(), clock.uncertainty_millis(), clock.since_start()),
+            (Time::from_millis(EPOCH + 77), None, 5)
+        );
     }
 
     #[test]
@@ -285,8 +292,17 @@ mod tests {
     fn what_is_no_date_teaches_nothing() {
         let (clock, fake) = clock();
         for header in [
-            "", "x", "0", "2025-11-24T16:00:00Z", "Mon, 24 Nov 2025 16:00:00 +0000", "Tue, 24 Nov 2025 16:00:00 GMT", "Mon, 24 Nov 2025 25:00:00 GMT",
-            "Monday, 24-Nov-25 16:00:00 GMT", "Mon Nov 24 16:00:00 2025", " Mon, 24 Nov 2025 16:00:00 GM", "Mon, 24 Nov 2025 16:00:00 GMT ",
+            "",
+            "x",
+            "0",
+            "2025-11-24T16:00:00Z",
+            "Mon, 24 Nov 2025 16:00:00 +0000",
+            "Tue, 24 Nov 2025 16:00:00 GMT",
+            "Mon, 24 Nov 2025 25:00:00 GMT",
+            "Monday, 24-Nov-25 16:00:00 GMT",
+            "Mon Nov 24 16:00:00 2025",
+            " Mon, 24 Nov 2025 16:00:00 GM",
+            "Mon, 24 Nov 2025 16:00:00 GMT ",
         ] {
             assert!(!clock.observe_date(fake.at(0), fake.at(1), header), "{header}");
         }

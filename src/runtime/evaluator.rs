@@ -127,7 +127,8 @@ impl Evaluator {
     }
 
     fn with(patience: Duration, evaluate: Evaluate) -> std::io::Result<Self> {
-        let pool = Arc::new(Pool { state: Mutex::default(), work: Condvar::new(), watch: Condvar::new(), patience, evaluate });
+        let pool =
+            Arc::new(Pool { state: Mutex::default(), work: Condvar::new(), watch: Condvar::new(), patience, evaluate });
         let handle = Handle(Arc::clone(&pool));
         for _ in 0..THREADS {
             pool.spawn(&mut pool.lock())?;
@@ -140,7 +141,12 @@ impl Evaluator {
     ///
     /// # Errors
     /// [`Overrun`] if not every rule was looked at before `deadline` (from now): that is not an answer, so nothing may be issued.
-    pub async fn evaluate(&self, rules: Vec<(String, String)>, input: Input, deadline: Duration) -> Result<Vec<Violation>, Overrun> {
+    pub async fn evaluate(
+        &self,
+        rules: Vec<(String, String)>,
+        input: Input,
+        deadline: Duration,
+    ) -> Result<Vec<Violation>, Overrun> {
         let until = Instant::now() + deadline.min(MAX_DEADLINE);
         let input = Arc::new(input);
         let mut violations = Vec::new();
@@ -175,7 +181,12 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn submit(&self, expression: String, input: Arc<Input>, until: Instant) -> Result<oneshot::Receiver<Answer>, Overrun> {
+    fn submit(
+        &self,
+        expression: String,
+        input: Arc<Input>,
+        until: Instant,
+    ) -> Result<oneshot::Receiver<Answer>, Overrun> {
         let (answer, receiver) = oneshot::channel();
         let mut state = self.lock();
         if state.stuck() >= MAX_STUCK {
@@ -217,7 +228,8 @@ impl Pool {
             drop(state);
 
             // A panic of the interpreter must not cost the thread.
-            let result = catch_unwind(AssertUnwindSafe(|| (self.evaluate)(&expression, &input))).unwrap_or(Err(Problem::Crashed));
+            let result = catch_unwind(AssertUnwindSafe(|| (self.evaluate)(&expression, &input)))
+                .unwrap_or(Err(Problem::Crashed));
             let result = if since.elapsed() > self.patience { Err(Problem::TookTooLong) } else { result };
 
             state = self.lock();

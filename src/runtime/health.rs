@@ -39,23 +39,39 @@ pub struct CannotListen {
 ///
 /// # Errors
 /// If the address is taken or not ours.
-pub async fn serve(address: SocketAddr, health: Health, stop: CancellationToken) -> Result<(SocketAddr, impl Future<Output = std::io::Result<()>>), CannotListen> {
+pub async fn serve(
+    address: SocketAddr,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(SocketAddr, impl Future<Output = std::io::Result<()>>), CannotListen> {
     let cannot = |source| CannotListen { address, source };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(cannot)?;
     let bound = listener.local_addr().map_err(cannot)?;
-    let routes = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).route("/metrics", get(metrics)).with_state(health);
+    let routes = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health);
     let serving = async move { axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await };
     Ok((bound, serving))
 }
 
 async fn healthz(State(health): State<Health>) -> impl IntoResponse {
     let silent = health.clock.since_start() - health.beat.load(Ordering::Relaxed);
-    if silent > STUCK_MILLIS { (StatusCode::SERVICE_UNAVAILABLE, format!("the engine has not moved for {} s\n", silent / 1000)) } else { (StatusCode::OK, "ok\n".into()) }
+    if silent > STUCK_MILLIS {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("the engine has not moved for {} s\n", silent / 1000))
+    } else {
+        (StatusCode::OK, "ok\n".into())
+    }
 }
 
 async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     let missing = health.index.unsynced();
-    if missing.is_empty() { (StatusCode::OK, "ok\n".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, format!("first lists are missing: {missing:?}\n")) }
+    if missing.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("first lists are missing: {missing:?}\n"))
+    }
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
@@ -63,7 +79,10 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
         health.metrics.leases(phase, count);
     }
     match health.metrics.render() {
-        Ok(text) => (StatusCode::OK, [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response(),
+        Ok(text) => {
+            (StatusCode::OK, [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+                .into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

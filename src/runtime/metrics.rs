@@ -69,7 +69,8 @@ impl ApiCall {
     #[must_use]
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let segments: Vec<&str> = uri.path().split('/').collect();
-        let resource = segments.iter().rev().find_map(|s| RESOURCES.iter().find(|r| *r == s)).copied().unwrap_or("other");
+        let resource =
+            segments.iter().rev().find_map(|s| RESOURCES.iter().find(|r| *r == s)).copied().unwrap_or("other");
         let resource = match (resource, segments.last().copied()) {
             ("serviceaccounts", Some("token")) => "serviceaccounts/token",
             ("credentialleases", Some("status")) => "credentialleases/status",
@@ -133,14 +134,38 @@ impl Metrics {
             tokens: Gauge::default(),
             panics: Counter::default(),
         };
-        registry.register("api_requests", "Requests to the API server by verb, resource and HTTP code; code 0: no answer", metrics.api.clone());
+        registry.register(
+            "api_requests",
+            "Requests to the API server by verb, resource and HTTP code; code 0: no answer",
+            metrics.api.clone(),
+        );
         registry.register("leases", "Leases by phase", metrics.leases.clone());
-        registry.register("issue_duration_seconds", "Seconds from a lease's creation to a usable credential", metrics.issue.clone());
-        registry.register("revocation_duration_seconds", "Seconds from a lease's end to the deletion of its account, by the evidence of its death", metrics.revocation.clone());
-        registry.register("overdue_ends", "Leases whose end has come and whose account or bindings are still there", metrics.overdue.clone());
+        registry.register(
+            "issue_duration_seconds",
+            "Seconds from a lease's creation to a usable credential",
+            metrics.issue.clone(),
+        );
+        registry.register(
+            "revocation_duration_seconds",
+            "Seconds from a lease's end to the deletion of its account, by the evidence of its death",
+            metrics.revocation.clone(),
+        );
+        registry.register(
+            "overdue_ends",
+            "Leases whose end has come and whose account or bindings are still there",
+            metrics.overdue.clone(),
+        );
         registry.register("queue_depth", "Visits that are due and wait for a place, by lane", metrics.queue.clone());
-        registry.register("failing_ends", "Leases whose end has failed at least once and is being tried again", metrics.failing.clone());
-        registry.register("policies_enforced", "1 while the admission policies that Leasehold rests on are in force", metrics.enforced.clone());
+        registry.register(
+            "failing_ends",
+            "Leases whose end has failed at least once and is being tried again",
+            metrics.failing.clone(),
+        );
+        registry.register(
+            "policies_enforced",
+            "1 while the admission policies that Leasehold rests on are in force",
+            metrics.enforced.clone(),
+        );
         registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());
         registry.register("visit_panics", "Visits that ended in a panic: each is a bug", metrics.panics.clone());
         for phase in Phase::ALL {
@@ -229,7 +254,12 @@ mod tests {
     fn calls_are_told_apart_by_closed_labels() {
         let table = [
             ("POST", "/api/v1/namespaces/i/serviceaccounts/a.b/token", "create", "serviceaccounts/token"),
-            ("PUT", "/apis/leasehold.dev/v1alpha1/namespaces/secrets/credentialleases/x/status", "update", "credentialleases/status"),
+            (
+                "PUT",
+                "/apis/leasehold.dev/v1alpha1/namespaces/secrets/credentialleases/x/status",
+                "update",
+                "credentialleases/status",
+            ),
             ("GET", "/api/v1/namespaces/i/serviceaccounts?watch=true&x=1", "watch", "serviceaccounts"),
             ("GET", "/api/v1/namespaces/i/serviceaccounts?labelSelector=x", "list", "serviceaccounts"),
             ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", "get", "clusterroles"),
@@ -246,7 +276,11 @@ mod tests {
         let metrics = Metrics::new();
         metrics.revoked(Evidence::TokenReviewRefused, 12);
         let text = metrics.render().unwrap();
-        for name in ["leasehold_leases{phase=\"Active\"} 0", "leasehold_revocation_duration_seconds_sum{evidence=\"TokenReviewRefused\"} 0.012", "leasehold_overdue_ends 0"] {
+        for name in [
+            "leasehold_leases{phase=\"Active\"} 0",
+            "leasehold_revocation_duration_seconds_sum{evidence=\"TokenReviewRefused\"} 0.012",
+            "leasehold_overdue_ends 0",
+        ] {
             assert!(text.contains(name), "{name} is not in\n{text}");
         }
     }

@@ -71,15 +71,21 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let index = Arc::new(Index::new(audit, observed::Settings { retention_millis: retention }, clock.now()));
     let vault = Arc::new(Vault::default());
     let evaluator = Evaluator::start().map_err(Error::Evaluator)?;
-    let server = settings.server_url.clone().unwrap_or_else(|| if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { IN_CLUSTER.into() } else { cluster.server.clone() });
+    let server = settings.server_url.clone().unwrap_or_else(|| {
+        if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { IN_CLUSTER.into() } else { cluster.server.clone() }
+    });
     let endpoint = Endpoint { server, ca_pem: cluster.ca_pem.clone() };
     let (visits, wishes) = mpsc::unbounded_channel();
     let (dirty, changed) = mpsc::unbounded_channel();
     let outlet = Outlet { index: index.clone(), visits, lifecycles: dirty };
     let beat = Arc::new(AtomicI64::new(0));
 
-    let (bound, serving) =
-        health::serve(settings.listen, Health { clock: clock.clone(), metrics: metrics.clone(), index: index.clone(), beat: beat.clone() }, stop.clone()).await?;
+    let (bound, serving) = health::serve(
+        settings.listen,
+        Health { clock: clock.clone(), metrics: metrics.clone(), index: index.clone(), beat: beat.clone() },
+        stop.clone(),
+    )
+    .await?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %bound, server = %cluster.server, "leasehold starts");
 
     let mut background = JoinSet::new();
@@ -88,7 +94,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             tracing::error!(%error, "the endpoints are no longer served");
         }
     });
-    let guard = Guard { client: cluster.client.clone(), probe: Probe::new(exchange.clone()), shipped: Shipped::read()?, outlet: outlet.clone(), metrics: metrics.clone() };
+    let guard = Guard {
+        client: cluster.client.clone(),
+        probe: Probe::new(exchange.clone()),
+        shipped: Shipped::read()?,
+        outlet: outlet.clone(),
+        metrics: metrics.clone(),
+    };
     background.spawn(guard.run());
     for watch in feed::watches(&cluster.client, &outlet) {
         background.spawn(watch);
@@ -96,7 +108,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let ambient = Ambient::default();
     let look = outlet.clone();
     background.spawn(ambient.clone().run(cluster.client.clone(), move || look.pass(look.index.every_lifecycle())));
-    let reconcile = lifecycles::Context { clock: clock.clone(), index: index.clone(), exchange: exchange.clone(), evaluator: evaluator.clone(), ambient };
+    let reconcile = lifecycles::Context {
+        clock: clock.clone(),
+        index: index.clone(),
+        exchange: exchange.clone(),
+        evaluator: evaluator.clone(),
+        ambient,
+    };
     background.spawn(lifecycles::run(reconcile, changed));
 
     let context = visit::Context {
@@ -108,7 +126,11 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         metrics,
         events: Events::through(cluster.client.clone()),
     };
-    let widths = Widths { issue: settings.issue_width.into(), end: settings.end_width.into(), retry: settings.retry_width.into() };
+    let widths = Widths {
+        issue: settings.issue_width.into(),
+        end: settings.end_width.into(),
+        retry: settings.retry_width.into(),
+    };
     let engine = tokio::spawn(Engine::new(context, widths, wishes, beat).run(stop.clone()));
     stop.cancelled().await;
     tracing::info!("leasehold stops: running calls are finished");
@@ -117,13 +139,18 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     background.shutdown().await;
     drop((outlet, index));
-    tokio::task::spawn_blocking(move || writer.finish()).await.unwrap_or_else(|error| tracing::error!(%error, "the audit stream may have lost its last lines"));
+    tokio::task::spawn_blocking(move || writer.finish())
+        .await
+        .unwrap_or_else(|error| tracing::error!(%error, "the audit stream may have lost its last lines"));
     Ok(())
 }
 
 fn stop_on_signals() -> Result<CancellationToken, Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate()).map_err(Error::Signals)?, signal(SignalKind::interrupt()).map_err(Error::Signals)?);
+    let (mut term, mut int) = (
+        signal(SignalKind::terminate()).map_err(Error::Signals)?,
+        signal(SignalKind::interrupt()).map_err(Error::Signals)?,
+    );
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {

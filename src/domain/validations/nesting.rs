@@ -96,14 +96,32 @@ mod tests {
         ] {
             assert_eq!(check(&seen), Err(Refusal::TooDeep), "{seen}");
         }
-        for unseen in [format!("'{deep}'"), format!("r'{deep}'"), format!("// {deep}\ntrue"), "f(a)".repeat(50), "'' == '' && ' ' != \"\"".into()] {
+        for unseen in [
+            format!("'{deep}'"),
+            format!("r'{deep}'"),
+            format!("// {deep}\ntrue"),
+            "f(a)".repeat(50),
+            "'' == '' && ' ' != \"\"".into(),
+        ] {
             assert_eq!(check(&unseen), Ok(()), "{unseen}");
         }
     }
 
     #[test]
     fn what_could_be_read_in_two_ways_is_refused() {
-        for spelling in [r"r'\' + '(('", r"R'\\'", r"br'\''", "'''('''", "\"\"\"(\"\"\"", "'''", "a.`b//c`", "'", "'\n'", "'\\\n'", "'\\"] {
+        for spelling in [
+            r"r'\' + '(('",
+            r"R'\\'",
+            r"br'\''",
+            "'''('''",
+            "\"\"\"(\"\"\"",
+            "'''",
+            "a.`b//c`",
+            "'",
+            "'\n'",
+            "'\\\n'",
+            "'\\",
+        ] {
             assert!(matches!(check(spelling), Err(Refusal::Spelling(_))), "{spelling}");
         }
         assert_eq!(check(r"r'^\d+\.[a-z]{3}$'"), Ok(()));

@@ -80,14 +80,13 @@ async fn eventually(mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn every_violated_rule_is_told_with_its_message() {
     let evaluator = Evaluator::start().unwrap();
-    let expressions = ["lease.ttl <= duration('30m')", "'sre' in requester.groups", "lease.nmae == ''", "1", "lease.ticket == ''"];
+    let expressions =
+        ["lease.ttl <= duration('30m')", "'sre' in requester.groups", "lease.nmae == ''", "1", "lease.ticket == ''"];
     let violations = evaluator.evaluate(rules(&expressions), input(), LONG).await.unwrap();
-    let expected = [
-        (1, None),
-        (2, Some(Problem::UnknownName("lease.nmae".into()))),
-        (3, Some(Problem::NotBool("int".into()))),
-    ];
-    let expected = expected.map(|(rule, problem)| Violation { rule, message: format!("not {}", expressions[rule]), problem });
+    let expected =
+        [(1, None), (2, Some(Problem::UnknownName("lease.nmae".into()))), (3, Some(Problem::NotBool("int".into())))];
+    let expected =
+        expected.map(|(rule, problem)| Violation { rule, message: format!("not {}", expressions[rule]), problem });
     assert_eq!(violations, expected);
 }
 
@@ -105,7 +104,8 @@ async fn an_overrun_counts_as_violated_and_its_thread_is_replaced() {
     let start = Instant::now();
     // Three at once would hold both threads for good if they were not replaced.
     let overruns = ["3000", "true"];
-    let (a, b, c) = tokio::join!(problems(&evaluator, &overruns), problems(&evaluator, &overruns), problems(&evaluator, &overruns));
+    let (a, b, c) =
+        tokio::join!(problems(&evaluator, &overruns), problems(&evaluator, &overruns), problems(&evaluator, &overruns));
     assert!(start.elapsed() < Duration::from_millis(2_000), "{:?}", start.elapsed());
     for answer in [a, b, c] {
         assert_eq!(answer, Ok(vec![(0, Some(Problem::TookTooLong))]));
@@ -140,7 +140,11 @@ async fn more_than_can_be_stuck_never_means_more_threads() {
     }
     let evaluator = Evaluator::with(PATIENCE, counted).unwrap();
     let answers = futures::future::join_all((0..40).map(|_| problems(&evaluator, &["x"]))).await;
-    assert!(answers.iter().all(|answer| *answer == Err(Overrun::Stuck) || *answer == Ok(vec![(0, Some(Problem::TookTooLong))])));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| *answer == Err(Overrun::Stuck) || *answer == Ok(vec![(0, Some(Problem::TookTooLong))]))
+    );
     assert!(MOST.load(Ordering::SeqCst) <= THREADS + MAX_STUCK, "{MOST:?}");
     eventually(|| evaluator.stuck() == 0).await;
     assert_eq!(evaluator.0.0.lock().threads, THREADS);

@@ -40,7 +40,9 @@ impl Operator {
 
     /// Waits until the policies are seen to be in force.
     pub async fn wait_until_enforced(&self) -> Result<()> {
-        self.wait("metrics", |text| text.contains("leasehold_policies_enforced 1")).await.with_context(|| self.process.log_tail())
+        self.wait("metrics", |text| text.contains("leasehold_policies_enforced 1"))
+            .await
+            .with_context(|| self.process.log_tail())
     }
 
     async fn wait(&self, path: &str, is: impl Fn(&str) -> bool) -> Result<()> {

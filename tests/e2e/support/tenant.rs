@@ -34,7 +34,10 @@ pub struct Tenant<'a> {
 
 impl<'a> Tenant<'a> {
     pub(super) async fn create(lab: &'a Lab, namespace: &str) -> Result<Self> {
-        let (requester, author) = (lab.plane.user(&format!("{namespace}-ci"), &["ci"])?, lab.plane.user(&format!("{namespace}-author"), &[])?);
+        let (requester, author) = (
+            lab.plane.user(&format!("{namespace}-ci"), &["ci"])?,
+            lab.plane.user(&format!("{namespace}-author"), &[])?,
+        );
         let tenant = Self { lab, namespace: namespace.to_owned(), admin: lab.plane.admin(), requester, author };
         lab.kubectl(&["apply", "-f", "-"], Some(&tenant.manifest())).await?;
         Ok(tenant)
@@ -53,7 +56,10 @@ impl<'a> Tenant<'a> {
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ledger", "namespace": namespace}, "data": {"balance": "7"}}),
             role("reader", json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}])),
-            role("operator-bind", json!([{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["bind"], "resourceNames": ["reader"]}])),
+            role(
+                "operator-bind",
+                json!([{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["bind"], "resourceNames": ["reader"]}]),
+            ),
             bind("leasehold-granter", "ClusterRole", "leasehold-granter", operator.clone()),
             bind("leasehold-bind", "Role", "operator-bind", operator.clone()),
             bind("leasehold-delivery", "ClusterRole", "leasehold-delivery", operator),
@@ -124,7 +130,12 @@ impl<'a> Tenant<'a> {
     }
 
     /// Waits until a lease is as it should be.
-    pub async fn lease_is(&self, name: &str, what: &str, is: impl Fn(&CredentialLease) -> bool) -> Result<CredentialLease> {
+    pub async fn lease_is(
+        &self,
+        name: &str,
+        what: &str,
+        is: impl Fn(&CredentialLease) -> bool,
+    ) -> Result<CredentialLease> {
         let api = self.leases();
         eventually_seeing(&format!("lease {}/{name} to be {what}", self.namespace), Duration::from_secs(90), || async {
             let lease = api.get(name).await?;
@@ -140,14 +151,28 @@ impl<'a> Tenant<'a> {
     }
 
     /// Waits until a lifecycle's condition is so.
-    pub async fn lifecycle_says(&self, name: &str, kind: &str, status: ConditionStatus, reason: &str) -> Result<ServiceAccountLifecycle> {
+    pub async fn lifecycle_says(
+        &self,
+        name: &str,
+        kind: &str,
+        status: ConditionStatus,
+        reason: &str,
+    ) -> Result<ServiceAccountLifecycle> {
         let api = self.lifecycles();
-        eventually_seeing(&format!("lifecycle {}/{name} to say {kind} {status:?} {reason}", self.namespace), Duration::from_secs(60), || async {
-            let object = api.get(name).await?;
-            let said = object.status.as_ref().and_then(|s| condition::find(&s.conditions, kind)).is_some_and(|c| c.status == status && c.reason == reason);
-            let seen = serde_json::to_string(&object.status)?;
-            Ok::<_, anyhow::Error>(if said { Look::Done(object) } else { Look::NotYet(seen) })
-        })
+        eventually_seeing(
+            &format!("lifecycle {}/{name} to say {kind} {status:?} {reason}", self.namespace),
+            Duration::from_secs(60),
+            || async {
+                let object = api.get(name).await?;
+                let said = object
+                    .status
+                    .as_ref()
+                    .and_then(|s| condition::find(&s.conditions, kind))
+                    .is_some_and(|c| c.status == status && c.reason == reason);
+                let seen = serde_json::to_string(&object.status)?;
+                Ok::<_, anyhow::Error>(if said { Look::Done(object) } else { Look::NotYet(seen) })
+            },
+        )
         .await
     }
 
@@ -159,7 +184,8 @@ impl<'a> Tenant<'a> {
 
     /// The token that an active lease gives, as its requester gets it.
     pub async fn token(&self, lease: &CredentialLease) -> Result<String> {
-        let credential = lease.status.as_ref().and_then(|s| s.credential.as_ref()).context("the lease has no credential")?;
+        let credential =
+            lease.status.as_ref().and_then(|s| s.credential.as_ref()).context("the lease has no credential")?;
         if let Some(secret) = &credential.secret {
             let secret: Secret = Api::namespaced(self.admin.clone(), &self.namespace).get(&secret.name).await?;
             let token = secret.data.and_then(|d| d.get("token").cloned()).context("the Secret has no token")?;
