@@ -217,6 +217,7 @@ pub fn verify(history: &History) -> bool {
 }
 
 /// One link of the chain: SHA-256 of the previous hash and the canonical record.
+#[must_use]
 pub fn link(previous: &str, record: &Record) -> String {
     let record = Json::object([
         ("seq", Json::Integer(record.seq)),

@@ -28,7 +28,7 @@ impl From<&v1::PolicyRule> for PolicyRule {
     }
 }
 
-/// The rules of a Role or ClusterRole.
+/// The rules of a `Role` or `ClusterRole`.
 #[must_use]
 pub fn rules(of_role: Option<&Vec<v1::PolicyRule>>) -> Vec<PolicyRule> {
     of_role.into_iter().flatten().map(PolicyRule::from).collect()

@@ -19,6 +19,7 @@ use crate::api::{
 
 mod cost;
 mod nesting;
+mod pattern;
 
 /// The longest expression, in characters.
 pub const MAX_EXPRESSION: usize = 1024;
@@ -115,7 +116,7 @@ pub struct LeaseInput {
     pub grants: Vec<String>,
     /// `lease.audiences`.
     pub audiences: Vec<String>,
-    /// `lease.delivery`: 'TokenRequest' or 'Secret'.
+    /// `lease.delivery`: `'TokenRequest'` or `'Secret'`.
     pub delivery: DeliveryType,
 }
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn clock() -> (Clock, Fake) {
-        let fake = Fake(Arc::new(Mutex::new((EPOCH, 0))), Instant::now() + Duration::from_secs(3600));
+        let fake = Fake(Arc::new(Mutex::new((EPOCH, 0))), Instant::now() + Duration::from_hours(1));
         (Clock::from_source(fake.clone()), fake)
     }
 
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn an_answer_from_before_the_clock_was_made_counts_too() {
         let (clock, fake) = clock();
-        let before = fake.at(0) - Duration::from_millis(50);
+        let before = fake.at(0).checked_sub(Duration::from_millis(50)).unwrap();
         assert!(clock.observe_date(before, fake.at(0), &date(EPOCH)));
         assert_eq!(clock.uncertainty_millis(), Some(1_050));
     }

@@ -26,7 +26,7 @@ const MAX_STUCK: usize = 4;
 /// How many expressions may wait for a thread.
 const MAX_QUEUED: usize = 256;
 /// The longest deadline a caller can give: bounds the sum of times.
-const MAX_DEADLINE: Duration = Duration::from_secs(3600);
+const MAX_DEADLINE: Duration = Duration::from_hours(1);
 /// The parser recurses deeply; that the text is checked before is the first line, this is the second. Only what is used is paid.
 const STACK: usize = 16 << 20;
 
@@ -282,10 +282,11 @@ impl Pool {
                     busy.stuck = true;
                     (stuck, replaced) = (stuck + 1, replaced + 1);
                 }
-            } else if busy.answer.is_some() && due(busy.until) {
-                if let Some(answer) = busy.answer.take() {
-                    _ = answer.send(Err(Overrun::Deadline));
-                }
+            } else if busy.answer.is_some()
+                && due(busy.until)
+                && let Some(answer) = busy.answer.take()
+            {
+                _ = answer.send(Err(Overrun::Deadline));
             }
         }
         state.threads = state.threads.saturating_sub(replaced);

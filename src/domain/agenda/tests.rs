@@ -255,7 +255,9 @@ proptest! {
                     if model.running.remove(&n).is_some() {
                         let again: Vec<_> = again.into_iter().map(|(lane, at)| (lane, now + at)).collect();
                         agenda.done(key(n), again.iter().copied());
-                        again.into_iter().for_each(|(lane, at)| model.merge(n, lane, at));
+                        for (lane, at) in again {
+                            model.merge(n, lane, at);
+                        }
                     }
                 }
                 Act::Pass(time) => now += time,
@@ -273,7 +275,7 @@ proptest! {
                 }
             }
             let wishes: BTreeMap<_, _> = agenda.slots.iter()
-                .flat_map(|(k, slot)| Lane::ALL.into_iter().filter_map(move |l| slot.wishes.get(l).map(|at| ((k.0 as u8, l), at))))
+                .flat_map(|(k, slot)| Lane::ALL.into_iter().filter_map(move |l| slot.wishes.get(l).map(|at| ((u8::try_from(k.0).unwrap(), l), at))))
                 .collect();
             prop_assert_eq!(&wishes, &model.wishes, "no wish is lost, none is invented");
             let queued = model.wishes.keys().filter(|(n, _)| !model.running.contains_key(n)).count();

@@ -6,7 +6,7 @@
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
-use super::Problem;
+use super::{Problem, pattern};
 
 /// How many levels an expression may have.
 pub(super) const MAX_DEPTH: usize = 32;
@@ -20,11 +20,6 @@ const MAX_COST: u64 = 5_000_000;
 const MAX_WEIGHT: u64 = 250_000;
 /// The weight of any value, and the cost of any step.
 const NODE: u64 = 8;
-/// What a class such as `\w` adds to a pattern: it is a table of all Unicode.
-const PATTERN_CLASS: u64 = 1024;
-/// What any other character adds to a pattern.
-const PATTERN_CHAR: u64 = 16;
-
 /// The most a value can weigh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Weight {
@@ -186,18 +181,16 @@ impl<'e> Reckoner<'e> {
             }
         }
         fields.reverse();
-        let weight = match root {
-            Expr::Ident(name) => match self.locals.iter().rev().find(|(local, _)| local == name) {
-                Some((_, weight)) => fields.iter().fold(*weight, |weight, _| weight.item()),
-                None => {
-                    let path = [&[name.as_str()], &fields[..]].concat().join(".");
-                    field(&path).ok_or(Problem::UnknownName(path))?
-                }
-            },
-            _ => {
-                let Expr::Select(select) = part else { return Err(Problem::Structure) };
-                self.weigh(&select.operand, depth + 1)?.item()
+        let weight = if let Expr::Ident(name) = root {
+            if let Some((_, weight)) = self.locals.iter().rev().find(|(local, _)| local == name) {
+                fields.iter().fold(*weight, |weight, _| weight.item())
+            } else {
+                let path = [&[name.as_str()], &fields[..]].concat().join(".");
+                field(&path).ok_or(Problem::UnknownName(path))?
             }
+        } else {
+            let Expr::Select(select) = part else { return Err(Problem::Structure) };
+            self.weigh(&select.operand, depth + 1)?.item()
         };
         Ok(if test { Weight::SMALL } else { weight })
     }
@@ -237,7 +230,9 @@ impl<'e> Reckoner<'e> {
             "string" | "bytes" => Ok(heaviest.plus(Weight::scalar(4 * NODE))),
             "matches" => {
                 let pattern = pattern_cost(parts.last().copied())?;
-                self.charge(pattern.saturating_add(heaviest.total.saturating_mul(4)))?;
+                self.charge(pattern.ready)?;
+                // A weight is 16 bytes, each of which costs two nanoseconds a state at worst.
+                self.charge(heaviest.total.saturating_mul(pattern.states).saturating_mul(3))?;
                 Ok(Weight::SMALL)
             }
             operators::LOGICAL_AND
@@ -324,22 +319,10 @@ fn literal_weight(literal: &LiteralValue) -> Weight {
     }
 }
 
-/// What it costs to make a pattern ready, which the interpreter does each time. Matching itself is linear (crate `regex`).
-fn pattern_cost(pattern: Option<&IdedExpr>) -> Result<u64, Problem> {
-    let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(pattern)), .. }) = pattern else {
-        return Err(Problem::PatternNotLiteral);
-    };
-    let pattern: &str = pattern.inner();
-    let (mut cost, mut copies, mut escaped) = (NODE, 1_u64, false);
-    for c in pattern.chars() {
-        cost += if escaped && c.is_alphabetic() { PATTERN_CLASS } else { PATTERN_CHAR };
-        escaped = c == '\\' && !escaped;
+/// A pattern's cost, if it is written out: otherwise nothing is known about it.
+fn pattern_cost(pattern: Option<&IdedExpr>) -> Result<pattern::Cost, Problem> {
+    match pattern {
+        Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(pattern)), .. }) => Ok(pattern::cost(pattern.inner())),
+        _ => Err(Problem::PatternNotLiteral),
     }
-    // `x{2,30}` is 30 copies of x, and repetitions within repetitions multiply. Multiplying all of them is coarse but safe.
-    for counts in pattern.split('{').skip(1) {
-        let counts = counts.split('}').next().unwrap_or_default();
-        let most = counts.split(',').filter_map(|count| count.trim().parse::<u64>().ok()).max();
-        copies = copies.saturating_mul(most.unwrap_or(1).max(1));
-    }
-    Ok(cost.saturating_mul(copies))
 }

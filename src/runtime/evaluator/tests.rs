@@ -106,7 +106,7 @@ async fn an_overrun_counts_as_violated_and_its_thread_is_replaced() {
     let overruns = ["3000", "true"];
     let (a, b, c) =
         tokio::join!(problems(&evaluator, &overruns), problems(&evaluator, &overruns), problems(&evaluator, &overruns));
-    assert!(start.elapsed() < Duration::from_millis(2_000), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     for answer in [a, b, c] {
         assert_eq!(answer, Ok(vec![(0, Some(Problem::TookTooLong))]));
     }
