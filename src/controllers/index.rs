@@ -23,8 +23,8 @@ use crate::{
         call::{Answer, Call},
         digest,
         observed::{
-            Child, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, ObjectId, Observed,
-            Presence, RoleSeen, Settings,
+            self, Child, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, ObjectId,
+            Observed, Presence, RoleSeen, Settings,
         },
         terms::{self, Refusal},
     },
@@ -774,7 +774,7 @@ impl Inner {
         if !self.all_synced() {
             self.recorded_children(lease, &mut children);
         }
-        if let Some(secret) = secret_seen(lease, memory, children.contains_key(&Child::Account)) {
+        if let Some(secret) = observed::secret_known(lease, memory, children.contains_key(&Child::Account)) {
             children.insert(Child::Secret, secret);
         }
         (children, strays)
@@ -914,19 +914,4 @@ impl Inner {
             self.lifecycles.iter().filter(|(key, row)| refers(key, row)).map(|(key, _)| key.clone()).collect();
         Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
     }
-}
-
-/// What is known about the delivered Secret, which is never watched: what a status or our own answer says, or nothing.
-fn secret_seen(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Option<Known> {
-    let recorded = lease.status.credential.as_ref().and_then(|c| c.secret.as_ref());
-    if let Some(secret) = recorded {
-        let id = ObjectId { namespace: lease.namespace.clone(), name: secret.name.clone(), uid: secret.uid.clone() };
-        return Some(if secret.deletion_time.is_some() { Known::Absent } else { Known::Present(id) });
-    }
-    if let Some(known) = &memory.secret {
-        return Some(known.clone());
-    }
-    let delivers = lease.spec.as_ref().is_some_and(|s| s.delivery.kind == crate::api::lifecycle::DeliveryType::Secret);
-    // An earlier process may have delivered and died before it could say so.
-    (delivers && has_account).then_some(Known::Unknown)
 }

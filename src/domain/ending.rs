@@ -4,6 +4,7 @@ use super::{
     agenda::Lane,
     call::{Call, Next},
     decide::{account_gone, attempt},
+    issue,
     observed::{Child, Control, Known, LifecycleSeen, ObjectId, Observed, Presence},
     rbac, report,
     terms::Refusal,
@@ -63,7 +64,14 @@ pub fn cause(seen: &Observed, now: Time) -> Option<End> {
     if let Some(at) = due {
         return Some(expired(at));
     }
-    if seen.issued() { ended_while_active(seen, now) } else { None }
+    if seen.issued() { ended_while_active(seen, now) } else { stopped_while_issuing(seen, now) }
+}
+
+fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
+    if let Some(stale) = issue::stale(seen) {
+        return Some(End::new(EndReason::ApprovalStale, now, stale));
+    }
+    issue::refusal(seen, now).map(|refusals| denied(&refusals, now))
 }
 
 fn expired(at: Time) -> End {
@@ -174,8 +182,7 @@ pub fn describe(rules: &[PolicyRule]) -> String {
 }
 
 /// The end of a refused request: whatever a crashed visit had made for it is taken down too.
-#[must_use]
-pub fn denied(refusals: &[Refusal], now: Time) -> End {
+fn denied(refusals: &[Refusal], now: Time) -> End {
     let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     End::new(EndReason::Denied, now, all.join("; "))
 }

@@ -23,11 +23,11 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
     if seen.enforcement == Enforcement::Unknown || seen.lifecycle == LifecycleSeen::Unknown {
         return Next::Rest { wishes: until_deadline(seen), backoff: None };
     }
-    let decided = checks(seen).or_else(|| refused(seen, now));
+    let decided = checks(seen).or_else(|| confirm(seen, now));
     decided
         .or_else(|| place(seen))
         .or_else(|| objects(seen))
-        .or_else(|| roles(seen, now))
+        .or_else(|| roles(seen))
         .or_else(|| delivery(seen))
         .map_or_else(
             || {
@@ -72,22 +72,24 @@ fn checks(seen: &Observed) -> Option<Next> {
     ask(seen, calls)
 }
 
-/// A refusal is said only after the API server itself has confirmed what it rests on: watches may lag behind the requester.
-fn refused(seen: &Observed, now: Time) -> Option<Next> {
+/// What has to be read again before a refusal is said: watches may lag behind the requester.
+fn confirm(seen: &Observed, now: Time) -> Option<Next> {
+    ask(seen, confirmations(seen, &terms::refusals(seen, now)))
+}
+
+/// The refusal of a request, once every rule has spoken and the API server itself has confirmed what they rest on.
+#[must_use]
+pub fn refusal(seen: &Observed, now: Time) -> Option<Vec<terms::Refusal>> {
+    let undecided = seen.enforcement != Enforcement::Enforced || checks(seen).is_some();
     let refusals = terms::refusals(seen, now);
-    if refusals.is_empty() {
-        return None;
-    }
-    if refusals.iter().any(terms::Refusal::may_be_stale) {
-        let calls = confirmations(seen, &refusals);
-        if !calls.is_empty() {
-            return ask(seen, calls);
-        }
-    }
-    Some(ending::take_down(seen, now, &ending::denied(&refusals, now)))
+    let settled = !undecided && !refusals.is_empty() && confirmations(seen, &refusals).is_empty();
+    settled.then_some(refusals)
 }
 
 fn confirmations(seen: &Observed, refusals: &[terms::Refusal]) -> Vec<Call> {
+    if !refusals.iter().any(terms::Refusal::may_be_stale) {
+        return vec![];
+    }
     match &seen.lifecycle {
         LifecycleSeen::Absent { confirmed: false } => vec![Call::ReadLifecycle],
         LifecycleSeen::Present(l) if !l.confirmed => vec![Call::ReadLifecycle],
@@ -117,7 +119,7 @@ fn objects(seen: &Observed) -> Option<Next> {
 }
 
 /// The roles are read again after their bindings are in force; beside that, what gives nobody anything yet is prepared.
-fn roles(seen: &Observed, now: Time) -> Option<Next> {
+fn roles(seen: &Observed) -> Option<Next> {
     let mut calls: Vec<Call> = seen
         .grants()
         .iter()
@@ -133,11 +135,7 @@ fn roles(seen: &Observed, now: Time) -> Option<Next> {
         }
         _ => {}
     }
-    if !calls.is_empty() {
-        return ask(seen, calls);
-    }
-    let stale = stale(seen)?;
-    Some(ending::take_down(seen, now, &ending::End { reason: EndReason::ApprovalStale, at: now, message: stale }))
+    ask(seen, calls)
 }
 
 /// Which role gained rights, or vanished, between the decision and the binding.

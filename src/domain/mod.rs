@@ -18,3 +18,8 @@ pub mod report;
 pub mod steady;
 pub mod terms;
 pub mod validations;
+
+#[cfg(test)]
+mod flow_tests;
+#[cfg(test)]
+mod world;

@@ -306,3 +306,19 @@ impl Observed {
         self.lease.spec.as_ref().is_some_and(|s| s.audiences.iter().any(|a| !self.api_audiences.contains(a)))
     }
 }
+
+/// What is known about the delivered Secret, which is never watched: what a status or our own answer says, or nothing.
+#[must_use]
+pub fn secret_known(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Option<Known> {
+    let recorded = lease.status.credential.as_ref().and_then(|c| c.secret.as_ref());
+    if let Some(secret) = recorded {
+        let id = ObjectId { namespace: lease.namespace.clone(), name: secret.name.clone(), uid: secret.uid.clone() };
+        return Some(if secret.deletion_time.is_some() { Known::Absent } else { Known::Present(id) });
+    }
+    if let Some(known) = &memory.secret {
+        return Some(known.clone());
+    }
+    let delivers = lease.spec.as_ref().is_some_and(|s| s.delivery.kind == crate::api::lifecycle::DeliveryType::Secret);
+    // An earlier process may have delivered and died before it could say so.
+    (delivers && has_account).then_some(Known::Unknown)
+}

@@ -1,0 +1,324 @@
+//! A model of the API server for the tests of decisions: just enough to hold the truth.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{
+    agenda::Lane,
+    call::{Answer, Call, Class, Failure, Next},
+    decide::decide,
+    ending,
+    learn::learn,
+    observed::{
+        self, Child, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, ObjectId, Observed,
+        Presence, RoleSeen, Settings, TokenFacts,
+    },
+};
+use crate::api::{
+    Time,
+    names::{self, LeaseUid},
+    status::{CredentialLeaseStatus, PolicyRule},
+};
+
+/// When the lease of every test is created.
+pub const START: i64 = 1_800_000_000_000;
+
+/// How a call goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies before the call reaches the server.
+    CrashBefore,
+    /// The process dies after the call was carried out.
+    CrashAfter,
+    /// The server fails and nothing was done.
+    Error,
+    /// It was done, and the answer never comes.
+    Timeout,
+}
+
+impl Fault {
+    pub const ALL: [Self; 4] = [Self::CrashBefore, Self::CrashAfter, Self::Error, Self::Timeout];
+}
+
+/// The truth.
+pub struct World {
+    pub now: i64,
+    pub delivery: &'static str,
+    pub exists: bool,
+    pub version: u64,
+    pub status: CredentialLeaseStatus,
+    pub lifecycle: Option<serde_json::Value>,
+    pub lifecycle_uid: String,
+    pub rules: Vec<PolicyRule>,
+    /// What a GET of the role answers from now on, where it differs from what a watch has.
+    pub rules_now: Option<Vec<PolicyRule>>,
+    pub may_lease: bool,
+    pub objects: BTreeMap<Child, (ObjectId, bool)>,
+    /// The account's UID in each token that was minted.
+    pub tokens: Vec<String>,
+    pub calls: Vec<Call>,
+    pub faults: Vec<(usize, Fault)>,
+    /// These calls always fail like this.
+    pub broken: Vec<(fn(&Call) -> bool, Class)>,
+    next_uid: u32,
+}
+
+pub fn rule(verbs: &[&str]) -> PolicyRule {
+    PolicyRule {
+        verbs: verbs.iter().map(|v| (*v).to_owned()).collect(),
+        api_groups: vec![String::new()],
+        resources: vec!["configmaps".into()],
+        ..PolicyRule::default()
+    }
+}
+
+pub fn uid() -> LeaseUid {
+    LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap()
+}
+
+impl World {
+    pub fn new(delivery: &'static str) -> Self {
+        Self {
+            now: START,
+            delivery,
+            exists: true,
+            version: 1,
+            status: CredentialLeaseStatus::default(),
+            lifecycle: Some(json!({
+                "owner": {"team": "t", "contact": "c"}, "purpose": "p", "class": "Workload",
+                "grants": [
+                    {"name": "a", "roleRef": {"kind": "Role", "name": "reader"}},
+                    {"name": "b", "roleRef": {"kind": "Role", "name": "reader"}}],
+                "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest", "Secret"], "approval": {"type": "NotRequired"}},
+            })),
+            lifecycle_uid: "lifecycle".into(),
+            rules: vec![rule(&["get"])],
+            rules_now: None,
+            may_lease: true,
+            objects: BTreeMap::new(),
+            tokens: vec![],
+            calls: vec![],
+            faults: vec![],
+            broken: vec![],
+            next_uid: 0,
+        }
+    }
+
+    pub fn now(&self) -> Time {
+        Time::from_millis(self.now)
+    }
+
+    /// How many tokens an API server would accept.
+    pub fn live_tokens(&self) -> usize {
+        let account = self.objects.get(&Child::Account).map(|(id, _)| id.uid.as_str());
+        self.tokens.iter().filter(|uid| Some(uid.as_str()) == account).count()
+    }
+
+    /// Objects of ours that are there.
+    pub fn ours(&self) -> Vec<&Child> {
+        self.objects.iter().filter(|(_, (_, ours))| *ours).map(|(child, _)| child).collect()
+    }
+
+    fn role(&self, fresh: bool) -> RoleSeen {
+        let rules = self.rules_now.as_ref().filter(|_| fresh).unwrap_or(&self.rules);
+        RoleSeen { uid: "role".into(), rules: rules.clone() }
+    }
+
+    /// What a visit sees: the watches, and what the process remembers.
+    pub fn observe(&self, memory: &Memory) -> Observed {
+        let spec = json!({
+            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": "60s", "reason": "r",
+            "delivery": {"type": self.delivery}, "requestedBy": {"username": "ci"},
+        });
+        let lease = LeaseSeen {
+            uid: uid(),
+            namespace: "ns".into(),
+            name: "lease".into(),
+            resource_version: self.version.to_string(),
+            generation: 1,
+            created: Time::from_millis(START),
+            presence: if self.exists { Presence::Exists } else { Presence::Gone },
+            spec: Some(serde_json::from_value(spec).unwrap()),
+            status: self.status.clone(),
+        };
+        let seen = self.objects.iter().filter(|(child, (_, ours))| *ours && **child != Child::Secret);
+        let mut children: BTreeMap<Child, Known> =
+            seen.map(|(child, (id, _))| (child.clone(), Known::Present(id.clone()))).collect();
+        if let Some(secret) = observed::secret_known(&lease, memory, children.contains_key(&Child::Account)) {
+            children.insert(Child::Secret, secret);
+        }
+        let lifecycle = match &self.lifecycle {
+            None => LifecycleSeen::Absent { confirmed: false },
+            Some(spec) => LifecycleSeen::Present(Box::new(LifecycleFacts {
+                uid: self.lifecycle_uid.clone(),
+                deleting: false,
+                spec: serde_json::from_value(spec.clone()).unwrap(),
+                confirmed: false,
+            })),
+        };
+        let mut memory = memory.clone();
+        if let Some(Known::Present(id)) = children.get(&Child::Account) {
+            memory.account = Some(id.clone());
+        }
+        Observed {
+            lease,
+            lifecycle,
+            roles: [("a".to_owned(), self.role(false)), ("b".to_owned(), self.role(false))].into(),
+            enforcement: Enforcement::Enforced,
+            api_audiences: vec!["api".into()],
+            live: (0, 0),
+            children,
+            strays: vec![],
+            memory,
+            learned: Learned::default(),
+            settings: Settings { retention_millis: 1_000_000_000 },
+        }
+    }
+
+    fn id(&mut self, name: String) -> ObjectId {
+        self.next_uid += 1;
+        ObjectId { namespace: "ns".into(), name, uid: format!("u{}", self.next_uid) }
+    }
+
+    fn create(&mut self, child: &Child) -> Answer {
+        if let Some((id, ours)) = self.objects.get(child) {
+            return if *ours { Answer::Present(id.clone()) } else { Answer::Stranger };
+        }
+        let name = match child {
+            Child::Account => names::account("ns", "lc", &uid(), (START + 60_000) / 1000),
+            _ => format!("{child:?}"),
+        };
+        let id = self.id(name);
+        self.objects.insert(child.clone(), (id.clone(), true));
+        Answer::Present(id)
+    }
+
+    fn failed(class: Class) -> Answer {
+        Answer::Failed(Failure { class, message: "no".into(), retry_after: None })
+    }
+
+    /// Carries a call out.
+    fn apply(&mut self, call: &Call) -> Answer {
+        match call {
+            Call::CheckAccess => Answer::Access(self.may_lease),
+            Call::Evaluate => Answer::Validated(vec![]),
+            Call::Reserve => Answer::Reserved,
+            Call::ReadLifecycle => Answer::Lifecycle(self.lifecycle.as_ref().map(|spec| {
+                let metadata = json!({"name": "lc", "namespace": "ns", "uid": self.lifecycle_uid});
+                let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle", "metadata": metadata, "spec": spec});
+                Box::new(serde_json::from_value(object).unwrap())
+            })),
+            Call::ReadRole { .. } => Answer::Role(Some(self.role(true))),
+            Call::Create(child) => self.create(child),
+            Call::Find(child) => match self.objects.get(child) {
+                None => Answer::Absent,
+                Some((id, true)) => Answer::Present(id.clone()),
+                Some((_, false)) => Answer::Stranger,
+            },
+            Call::MintToken { account } => match self.objects.get(&Child::Account) {
+                Some((id, true)) if id.uid == account.uid => {
+                    self.tokens.push(id.uid.clone());
+                    Answer::Token(TokenFacts { credential_id: None, expires: Time::from_millis(self.now + 600_000) })
+                }
+                _ => Self::failed(Class::Conflict),
+            },
+            Call::ReviewToken => Answer::Reviewed(self.live_tokens() > 0),
+            Call::Delete { child, id } => {
+                if self.objects.get(child).is_some_and(|(there, _)| there.uid == id.uid) {
+                    self.objects.remove(child);
+                }
+                Answer::Done
+            }
+            Call::WriteStatus(status) if self.exists => {
+                self.status = (**status).clone();
+                self.version += 1;
+                Answer::Written(self.version.to_string())
+            }
+            Call::WriteStatus(_) => Self::failed(Class::Conflict),
+            Call::Record(status) => {
+                self.status = (**status).clone();
+                Answer::Done
+            }
+            Call::ConfirmGone => Answer::Absent,
+            Call::DeleteLease => {
+                self.exists = false;
+                Answer::Done
+            }
+        }
+    }
+
+    /// Performs a call with the fault that is due; `None`: the process has died.
+    fn perform(&mut self, call: &Call) -> Option<Answer> {
+        self.calls.push(call.clone());
+        if let Some((_, class)) = self.broken.iter().find(|(is, _)| is(call)) {
+            return Some(Self::failed(*class));
+        }
+        let number = self.calls.len();
+        let due = self.faults.iter().position(|(at, _)| *at == number).map(|at| self.faults.remove(at).1);
+        match due {
+            None => Some(self.apply(call)),
+            Some(Fault::CrashBefore) => None,
+            Some(Fault::CrashAfter) => {
+                self.apply(call);
+                None
+            }
+            Some(Fault::Error) => Some(Self::failed(Class::Transient)),
+            Some(Fault::Timeout) => {
+                self.apply(call);
+                Some(Self::failed(Class::Transient))
+            }
+        }
+    }
+
+    /// Visits until `done`, or until nothing is left to do; at each call the invariants are checked.
+    pub fn run(&mut self, memory: &mut Memory, done: impl Fn(&Self) -> bool) {
+        let mut seen = self.observe(memory);
+        for _ in 0..400 {
+            if done(self) {
+                *memory = seen.memory;
+                return;
+            }
+            ending::settle(&mut seen, self.now());
+            match decide(&seen, self.now()) {
+                Next::Do(_, calls) => {
+                    for call in calls {
+                        let Some(answer) = self.perform(&call) else {
+                            *memory = Memory::default();
+                            seen = self.observe(memory);
+                            break;
+                        };
+                        learn(&mut seen, call, answer, self.now());
+                    }
+                }
+                Next::Rest { wishes, backoff } => {
+                    let earliest = wishes.iter().map(|(_, at)| at.as_millis()).min();
+                    let pause = backoff.map(|_: Lane| self.now + 1000);
+                    let Some(at) = [earliest, pause].into_iter().flatten().min() else {
+                        *memory = seen.memory;
+                        return;
+                    };
+                    self.now = at.max(self.now + 1);
+                    seen = self.observe(&seen.memory);
+                }
+                Next::Forget => {
+                    *memory = seen.memory;
+                    return;
+                }
+            }
+            self.check();
+        }
+        panic!("did not settle: {:?}", self.calls.iter().rev().take(12).collect::<Vec<_>>());
+    }
+
+    /// What must hold after every single call.
+    fn check(&self) {
+        let revoked = self.status.credential.as_ref().is_some_and(|c| c.evidence.is_some());
+        assert!(!revoked || self.live_tokens() == 0, "said to be revoked while a token lives");
+        assert!(
+            self.status.phase.is_none_or(|p| !p.is_final()) || self.ours().is_empty(),
+            "final, and still there: {:?}",
+            self.ours()
+        );
+    }
+}
