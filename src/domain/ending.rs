@@ -190,7 +190,7 @@ fn denied(refusals: &[Refusal], now: Time) -> End {
 /// RoleBindings first, then everything else at once; each is tried even if another fails; then the status; then the proof.
 #[must_use]
 pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
-    let (authority, rest): (Vec<_>, Vec<_>) = left(seen).into_iter().partition(|call| gives_authority(call));
+    let (authority, rest): (Vec<_>, Vec<_>) = left(seen).into_iter().partition(gives_authority);
     for batch in [authority, rest] {
         let untried: Vec<Call> = batch.into_iter().filter(|call| seen.failure_of(call).is_none()).collect();
         if !untried.is_empty() {
@@ -281,6 +281,8 @@ fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option
     let status = report::concluded(seen, now, end, clean, evidence);
     let rest = if !clean {
         Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) }
+    } else if seen.lease.presence == Presence::Unconfirmed {
+        attempt(seen, Lane::Retry, vec![Call::ConfirmGone], vec![])
     } else if seen.lease.presence == Presence::Gone {
         Next::Forget
     } else {
