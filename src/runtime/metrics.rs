@@ -163,7 +163,7 @@ impl Metrics {
         );
         registry.register(
             "policies_enforced",
-            "1 while the admission policies that Leasehold rests on are in force",
+            "Whether the admission policies that Leasehold rests on are in force (1) or not (0)",
             metrics.enforced.clone(),
         );
         registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());

@@ -37,5 +37,5 @@ mod process;
 pub use audit::{AuditLog, Cursor, Record};
 pub use eventually::{Look, eventually, eventually_seeing};
 pub use identity::Identity;
-pub use plane::{Component, ControlPlane, DetachedRun, Options, Output, User};
+pub use plane::{Component, ControlPlane, DetachedRun, Options, Output, User, end};
 pub use process::{Lifetime, Process};

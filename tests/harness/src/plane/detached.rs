@@ -95,15 +95,18 @@ impl DetachedRun {
     /// If the operating system refuses a signal, or a process does not end.
     pub async fn stop(self) -> Result<()> {
         for child in self.processes.iter().rev() {
-            end(child).await.with_context(|| format!("end {}", child.name))?;
+            end(child.identity).await.with_context(|| format!("end {}", child.name))?;
         }
         RunDir::existing(&self.dir)?.remove()
     }
 }
 
-/// SIGTERM, then SIGKILL. It is no child of ours, so its end is seen in `/proc`.
-async fn end(child: &Child) -> Result<()> {
-    let process = child.identity;
+/// End a process that may not be a child of ours: SIGTERM, then SIGKILL; its end is seen in `/proc`. It is signalled only
+/// if PID and start time are those of `process`.
+///
+/// # Errors
+/// If the operating system refuses a signal, or the process does not end.
+pub async fn end(process: Identity) -> Result<()> {
     for (signal, patience) in [(Signal::TERM, PATIENCE), (Signal::KILL, SURE)] {
         if !process.signal(signal)? {
             return Ok(());

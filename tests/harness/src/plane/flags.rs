@@ -14,6 +14,8 @@ const CONTROLLERS: &[&str] = &[
     "legacy-serviceaccount-token-cleaner-controller",
     "validatingadmissionpolicy-status-controller",
     "job-controller",
+    // Deletes a Job that has ended: with it goes the account of a lease that nobody else ends.
+    "ttl-after-finished-controller",
 ];
 
 /// What rolls workloads out, where there are nodes to run them.

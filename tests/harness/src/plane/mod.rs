@@ -23,7 +23,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 pub use component::Component;
-pub use detached::DetachedRun;
+pub use detached::{DetachedRun, end};
 pub use kubectl::Output;
 pub use options::Options;
 pub use users::User;
