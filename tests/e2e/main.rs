@@ -3,6 +3,8 @@
 //! Tests share one control plane and one operator ([`support::Lab::shared`]) and separate themselves by namespace. Those that
 //! break either have their own ([`support::Lab::start`]).
 
+mod audiences;
 mod install;
 mod lifetimes;
+mod quotas;
 mod support;

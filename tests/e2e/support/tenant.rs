@@ -182,6 +182,41 @@ impl<'a> Tenant<'a> {
         api.delete(name, &DeleteParams::default()).await.map(drop).context("delete a lease")
     }
 
+    /// Waits until nothing is left in the issuing namespace of the lease with this UID (without dashes).
+    pub async fn gone(&self, hex: &str) -> Result<()> {
+        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
+            Api::namespaced(self.admin.clone(), "leasehold-leases");
+        eventually_seeing(&format!("the account of {hex} to be gone"), Duration::from_secs(30), || async {
+            let found = accounts.list_metadata(&kube::api::ListParams::default()).await?;
+            let left = found.iter().filter_map(|a| a.metadata.name.clone()).find(|name| name.contains(hex));
+            Ok::<_, anyhow::Error>(left.map_or(Look::Done(()), Look::NotYet))
+        })
+        .await
+    }
+
+    /// The same namespace with another user who may lease.
+    pub async fn another_requester(&self, name: &str) -> Result<Tenant<'a>> {
+        let name = format!("{}-{name}", self.namespace);
+        let requester = self.lab.plane.user(&name, &[])?;
+        let args = ["create", "rolebinding", &name, "-n", &self.namespace, "--role=requester", "--user", &name];
+        self.lab.kubectl(&args, None).await?;
+        let tenant = Tenant {
+            lab: self.lab,
+            namespace: self.namespace.clone(),
+            admin: self.admin.clone(),
+            requester,
+            author: self.author.clone(),
+        };
+        Ok(tenant)
+    }
+
+    /// Changes a lifecycle as the administrator.
+    pub async fn stop(&self, lifecycle: &str, patch: &Value) -> Result<()> {
+        let patch = kube::api::Patch::Merge(patch);
+        self.lifecycles().patch(lifecycle, &kube::api::PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     /// The token that an active lease gives, as its requester gets it.
     pub async fn token(&self, lease: &CredentialLease) -> Result<String> {
         let credential =
