@@ -116,11 +116,16 @@ pub fn job(seen: &Observed, now: Time) -> Option<Job> {
     Some(Job { metadata, spec: Some(spec), status: None })
 }
 
+/// The Job as owner of what ends with it: with nobody left to delete them, account, Role and RoleBinding go with the Job.
+fn backstop(seen: &Observed) -> Option<Vec<OwnerReference>> {
+    seen.present(&Child::Job).map(|job| owner("batch/v1", "Job", &job.name, &job.uid))
+}
+
 /// The lease's own account.
 #[must_use]
 pub fn account(seen: &Observed) -> Option<ServiceAccount> {
     let mut metadata = metadata(&Child::Account, seen, seen.lease.spec.as_ref()?)?;
-    metadata.owner_references = seen.present(&Child::Job).map(|job| owner("batch/v1", "Job", &job.name, &job.uid));
+    metadata.owner_references = backstop(seen);
     Some(ServiceAccount { metadata, automount_service_account_token: Some(false), ..ServiceAccount::default() })
 }
 
@@ -142,7 +147,8 @@ pub fn binding(seen: &Observed, grant: &str) -> Option<RoleBinding> {
 /// The Role that allows minting for the lease's account, and for the lease's audiences only.
 #[must_use]
 pub fn mint_role(seen: &Observed) -> Option<Role> {
-    let metadata = metadata(&Child::MintRole, seen, seen.lease.spec.as_ref()?)?;
+    let mut metadata = metadata(&Child::MintRole, seen, seen.lease.spec.as_ref()?)?;
+    metadata.owner_references = backstop(seen);
     let account = account_name(seen)?;
     let audiences = seen.audiences().iter().map(|a| format!("{account}/{a}")).collect();
     let rule = |group: &str, resource: &str, verb: &str, names: Vec<String>| PolicyRule {
@@ -163,7 +169,8 @@ pub fn mint_role(seen: &Observed) -> Option<Role> {
 #[must_use]
 pub fn mint_binding(seen: &Observed) -> Option<RoleBinding> {
     let spec = seen.lease.spec.as_ref()?;
-    let metadata = metadata(&Child::MintBinding, seen, spec)?;
+    let mut metadata = metadata(&Child::MintBinding, seen, spec)?;
+    metadata.owner_references = backstop(seen);
     let subject = Subject {
         kind: "User".into(),
         name: spec.requested_by.username.clone(),

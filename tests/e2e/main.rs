@@ -4,6 +4,8 @@
 //! break either have their own ([`support::Lab::start`]).
 
 mod audiences;
+mod backstop;
+mod calls;
 mod install;
 mod lifetimes;
 mod quotas;

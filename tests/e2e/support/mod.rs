@@ -21,6 +21,6 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> =
 /// Runs a test.
 pub fn run(test: impl Future<Output = Result<()>>) {
     if let Err(error) = RUNTIME.block_on(test) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }

@@ -1,0 +1,104 @@
+//! The operator dead for good: leases end all the same, on time, by the cluster's own controllers.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use leasehold::api::{
+    CredentialLease,
+    condition::{self, ConditionStatus},
+    reasons::Phase,
+};
+use leasehold_harness::{Look, Options, eventually_seeing};
+use serde_json::json;
+
+use crate::support::{Holder, Lab, Operator, Tenant, run};
+
+fn deadline(lease: &CredentialLease) -> Result<jiff::Timestamp> {
+    let end = lease.status.as_ref().and_then(|s| s.expiration_time).context("no expirationTime")?;
+    Ok(jiff::Timestamp::from_millisecond(end.as_millis())?)
+}
+
+/// What is left of a lease, as `kind/name`.
+async fn left(tenant: &Tenant<'_>, lease: &CredentialLease) -> Result<Vec<String>> {
+    let label = format!("leasehold.dev/lease-uid={}", lease.metadata.uid.as_deref().context("no uid")?);
+    let args = ["get", "serviceaccounts,jobs,roles,rolebindings", "-A", "-l", &label, "-o", "name"];
+    Ok(tenant.lab.kubectl(&args, None).await?.lines().map(str::to_owned).collect())
+}
+
+/// The account is gone 10 s after the deadline, its token is refused 11 s later, and nobody can mint a new one in between.
+async fn ends_without_an_operator(tenant: &Tenant<'_>, name: &str) -> Result<()> {
+    let lease = tenant.leases().get(name).await?;
+    let holder = Holder::new(tenant, &tenant.token(&lease).await?)?;
+    let end = deadline(&lease)?;
+    let account =
+        lease.status.as_ref().and_then(|s| s.credential.as_ref()?.service_account.clone()).context("no account")?;
+    let minting = async {
+        let past = end.as_millisecond() - jiff::Timestamp::now().as_millisecond() + 100;
+        tokio::time::sleep(Duration::from_millis(u64::try_from(past)?)).await;
+        let args = ["create", "token", &account.name, "-n", "leasehold-leases", "--duration=600s"];
+        let output = tenant.lab.plane.kubectl(&tenant.requester.kubeconfig, &args, None).await?;
+        let refused = output.stderr.contains("leasehold-token-request") || output.stderr.contains("forbidden");
+        ensure!(!output.status.success() && refused, "minted after the deadline: {}", output.stderr);
+        eventually_seeing("the account to be gone", Duration::from_secs(30), || async {
+            let left = left(tenant, &lease).await?;
+            let there = left.iter().any(|name| name.starts_with("serviceaccount/"));
+            Ok::<_, anyhow::Error>(if there { Look::NotYet(left.join(", ")) } else { Look::Done(()) })
+        })
+        .await?;
+        let late = jiff::Timestamp::now().as_millisecond() - end.as_millisecond();
+        ensure!(late <= 10_000, "the account was gone only {late} ms after the deadline");
+        Ok(())
+    };
+    let (fate, minting) = tokio::join!(holder.fate(end, Duration::from_secs(80)), minting);
+    minting?;
+    let fate = fate?;
+    ensure!(fate.unauthorized <= 21_000, "401 comes at most 11 s after the account is gone: {fate:?}");
+    Ok(())
+}
+
+#[test]
+fn a_dead_operator_outlives_no_lease() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("backstop").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        tenant.lease("minted", "nightly", |_| {}).await?;
+        tenant.lease("delivered", "nightly", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+        for name in ["minted", "delivered"] {
+            tenant.lease_in(name, Phase::Active).await?;
+        }
+        lab.operator.lock().expect("no test panics while it holds this").take().context("no operator")?.kill()?;
+        tokio::try_join!(ends_without_an_operator(&tenant, "minted"), ends_without_an_operator(&tenant, "delivered"))?;
+
+        let bindings = left(&tenant, &tenant.leases().get("minted").await?).await?;
+        let issuing = |name: &&String| !name.starts_with("rolebinding.rbac.authorization.k8s.io/leasehold-");
+        ensure!(bindings.iter().find(issuing).is_none(), "left in the issuing namespace: {bindings:?}");
+
+        let next = Operator::start(&lab.plane, "operator-after", &[]).await?;
+        for name in ["minted", "delivered"] {
+            let lease = tenant.lease_in(name, Phase::Expired).await?;
+            let status = lease.status.as_ref().context("no status")?;
+            let revoked = condition::find(&status.conditions, "Revoked").context("no condition Revoked")?;
+            ensure!(revoked.status == ConditionStatus::True && revoked.reason == "AccountGoneAndWaited", "{revoked:?}");
+            ensure!(left(&tenant, &lease).await?.is_empty(), "{:?}", left(&tenant, &lease).await?);
+        }
+        let secrets = lab.kubectl(&["get", "secrets", "-n", &tenant.namespace, "-o", "name"], None).await?;
+        ensure!(secrets.trim().is_empty(), "the delivered Secret is still there: {secrets}");
+        drop(next);
+        lab.stop().await
+    });
+}
+
+#[test]
+fn without_a_backstop_there_is_no_job() {
+    run(async {
+        let tenant = Lab::shared().await?.tenant("no-backstop").await?;
+        tenant.lifecycle("bare", |spec| spec["terms"]["backstop"] = json!("None")).await?;
+        tenant.lease("bare", "bare", |_| {}).await?;
+        let lease = tenant.lease_in("bare", Phase::Active).await?;
+        let left = left(&tenant, &lease).await?;
+        ensure!(left.iter().any(|n| n.starts_with("serviceaccount/")), "{left:?}");
+        ensure!(!left.iter().any(|n| n.starts_with("job")), "{left:?}");
+        Ok(())
+    });
+}

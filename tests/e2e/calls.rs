@@ -1,0 +1,121 @@
+//! What one lease costs the API server, read off its audit log: the floor, and nothing else.
+
+use anyhow::{Context, Result, ensure};
+use leasehold::api::reasons::Phase;
+use leasehold_harness::{Cursor, Options, Record};
+use serde_json::json;
+
+use crate::support::{Lab, run};
+
+const OPERATOR: &str = "system:serviceaccount:leasehold-system:leasehold";
+
+/// Counted apart: watches, Events, a lifecycle's own status, and the probes of policies and rights, which are dry runs or
+/// about the operator itself.
+fn is_of_the_lease(record: &Record) -> bool {
+    let apart = [
+        "events",
+        "serviceaccountlifecycles",
+        "selfsubjectaccessreviews",
+        "selfsubjectrulesreviews",
+        "selfsubjectreviews",
+    ];
+    record.user == OPERATOR
+        && record.verb != "watch"
+        && record.verb != "list"
+        && !apart.contains(&record.resource.as_str())
+        && !record.uri.contains("dryRun=All")
+}
+
+/// The calls since, sorted: what runs side by side has no order.
+async fn calls(lab: &Lab, since: Cursor) -> Result<Vec<String>> {
+    let audit = lab.plane.audit();
+    ensure!(audit.settled().await, "the audit log does not come to rest");
+    let mut calls: Vec<String> = audit
+        .read_since(since)?
+        .into_iter()
+        .filter(is_of_the_lease)
+        .map(|r| {
+            if r.subresource.is_empty() {
+                format!("{} {}", r.verb, r.resource)
+            } else {
+                format!("{} {}/{}", r.verb, r.resource, r.subresource)
+            }
+        })
+        .collect();
+    calls.sort();
+    Ok(calls)
+}
+
+async fn cost(delivery: &str, issue: &[&str], end: &[&str]) -> Result<()> {
+    let lab = Lab::start(Options::default(), &[]).await?;
+    let tenant = lab.tenant("calls").await?;
+    tenant.lifecycle("nightly", |_| {}).await?;
+    // The lifecycle's own status is settled, so that what follows is the lease's alone.
+    tenant.lifecycle_says("nightly", "Leasable", leasehold::api::ConditionStatus::True, "Leasable").await?;
+    let begun = lab.plane.audit().cursor()?;
+    tenant.lease("one", "nightly", |spec| spec["delivery"] = json!({"type": delivery})).await?;
+    tenant.lease_in("one", Phase::Active).await?;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let issued = calls(&lab, begun).await.context("issue")?;
+    ensure!(issued == issue, "to issue: {issued:#?}");
+
+    let ended = lab.plane.audit().cursor()?;
+    tenant.lease_in("one", Phase::Expired).await?;
+    let ended = calls(&lab, ended).await.context("end")?;
+    ensure!(ended == end, "to end and to prove: {ended:#?}");
+    lab.stop().await
+}
+
+#[test]
+fn a_delivered_lease_costs_the_floor() {
+    run(cost(
+        "Secret",
+        &[
+            "create jobs",
+            "create rolebindings",
+            "create secrets",
+            "create serviceaccounts",
+            "create serviceaccounts/token",
+            "create subjectaccessreviews",
+            // The positive control: without it a refusal later would prove nothing.
+            "create tokenreviews",
+            "get roles",
+            "update credentialleases/status",
+        ],
+        &[
+            "create tokenreviews",
+            "delete jobs",
+            "delete rolebindings",
+            "delete secrets",
+            "delete serviceaccounts",
+            "update credentialleases/status",
+            "update credentialleases/status",
+        ],
+    ));
+}
+
+#[test]
+fn a_minted_lease_costs_the_floor() {
+    run(cost(
+        "TokenRequest",
+        &[
+            "create jobs",
+            "create rolebindings",
+            "create rolebindings",
+            "create roles",
+            "create serviceaccounts",
+            "create subjectaccessreviews",
+            "get roles",
+            "update credentialleases/status",
+        ],
+        &[
+            "delete jobs",
+            "delete rolebindings",
+            "delete rolebindings",
+            "delete roles",
+            "delete serviceaccounts",
+            "update credentialleases/status",
+            "update credentialleases/status",
+        ],
+    ));
+}
