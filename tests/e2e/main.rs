@@ -10,4 +10,5 @@ mod calls;
 mod install;
 mod lifetimes;
 mod quotas;
+mod status;
 mod support;

@@ -1,0 +1,204 @@
+//! What a lease and its lifecycle say about themselves, and where else it is said.
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::events::v1::Event;
+use kube::{Api, api::ListParams};
+use leasehold::{
+    api::{
+        Condition, ConditionStatus, CredentialLease, condition,
+        reasons::{EndReason, Phase},
+        status::CredentialLeaseStatus,
+    },
+    domain::digest,
+};
+use leasehold_harness::{Look, Options, eventually_seeing};
+use serde_json::{Value, json};
+
+use crate::support::{Lab, run};
+
+fn status(lease: &CredentialLease) -> Result<&CredentialLeaseStatus> {
+    lease.status.as_ref().context("no status")
+}
+
+fn says(status: &CredentialLeaseStatus, kind: &str) -> Option<Condition> {
+    condition::find(&status.conditions, kind).cloned()
+}
+
+/// As kstatus reads it: in progress while Reconciling is True, failed while Stalled is, current otherwise; never both, and
+/// no condition Ready, whose False would read as in progress for ever.
+fn is_conform(lease: &CredentialLease) -> Result<()> {
+    let status = status(lease)?;
+    ensure!(
+        status.observed_generation == lease.metadata.generation,
+        "observedGeneration: {:?}",
+        status.observed_generation
+    );
+    let is_true = |kind: &str| says(status, kind).is_some_and(|c| c.status == ConditionStatus::True);
+    let (reconciling, stalled) = (is_true("Reconciling"), is_true("Stalled"));
+    let phase = status.phase.context("no phase")?;
+    ensure!(says(status, "Ready").is_none(), "a lease has no condition Ready");
+    ensure!(
+        reconciling == matches!(phase, Phase::Pending | Phase::Issuing | Phase::Ending),
+        "{phase}: Reconciling {reconciling}"
+    );
+    ensure!(stalled == matches!(phase, Phase::Denied | Phase::Failed), "{phase}: Stalled {stalled}");
+    let active = says(status, "Active").context("no condition Active")?;
+    ensure!(active.reason == phase.as_str(), "phase is a copy of Active's reason: {phase}, {}", active.reason);
+    ensure!((active.status == ConditionStatus::True) == (phase == Phase::Active), "{active:?}");
+    Ok(())
+}
+
+#[test]
+fn every_phase_is_conform_and_the_record_is_the_same_everywhere() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("record").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        tenant.lease("denied", "nightly", |spec| spec["ttl"] = json!("2h")).await?;
+        tenant.lease("whole", "nightly", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+        is_conform(&tenant.lease_in("denied", Phase::Denied).await?)?;
+        is_conform(&tenant.lease_in("whole", Phase::Active).await?)?;
+        is_conform(&tenant.lease_in("whole", Phase::Ending).await?)?;
+        let lease = tenant.lease_in("whole", Phase::Expired).await?;
+        is_conform(&lease)?;
+
+        let history = status(&lease)?.history.clone().context("no history")?;
+        ensure!(digest::verify(&history), "the chain is broken");
+        let uid = lease.metadata.uid.clone().context("no uid")?;
+        let said =
+            lab.operator.lock().expect("no test panics while it holds this").as_ref().context("no operator")?.log()?;
+        let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let told: Vec<&Value> =
+            lines.iter().filter(|l| l["target"] == "audit" && l["lease"]["uid"] == json!(uid)).collect();
+        ensure!(told.len() == history.records.len(), "{} lines for {} records", told.len(), history.records.len());
+        let mut previous = history.seed.clone();
+        for (record, line) in history.records.iter().zip(told) {
+            previous = digest::link(&previous, record);
+            ensure!(line["seq"] == json!(record.seq) && line["hash"] == json!(previous), "{line} is not {record:?}");
+            ensure!(
+                line["event"] == json!(record.event) && line["detail"] == json!(record.detail),
+                "{line} is not {record:?}"
+            );
+        }
+        ensure!(previous == history.head, "the chain does not lead to its head");
+
+        let events: Api<Event> = Api::namespaced(tenant.admin.clone(), &tenant.namespace);
+        eventually_seeing("an Event for each thing that happened", std::time::Duration::from_secs(20), || async {
+            let events = events.list(&ListParams::default()).await?;
+            let of = |e: &&Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some("whole");
+            let mut reasons: Vec<String> = events.iter().filter(of).filter_map(|e| e.reason.clone()).collect();
+            reasons.sort();
+            let done = reasons == ["Allowed", "Ended", "Issued", "Revoked", "Verified"];
+            Ok::<_, anyhow::Error>(if done { Look::Done(()) } else { Look::NotYet(format!("{reasons:?}")) })
+        })
+        .await
+    });
+}
+
+/// Nothing is left that was made for the lease.
+async fn leaves_nothing(lab: &Lab, lease: &CredentialLease) -> Result<()> {
+    let label = format!("leasehold.dev/lease-uid={}", lease.metadata.uid.as_deref().context("no uid")?);
+    let kinds = "serviceaccounts,jobs,roles,rolebindings,secrets";
+    let left = lab.kubectl(&["get", kinds, "-A", "-l", &label, "-o", "name"], None).await?;
+    ensure!(left.trim().is_empty(), "left: {left}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_right_is_told_with_the_manifest_that_mends_it() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("rights").await?;
+        let namespace = tenant.namespace.as_str();
+        lab.kubectl(&["delete", "rolebinding", "leasehold-bind", "leasehold-granter", "-n", namespace], None).await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        let says = tenant.lifecycle_says("nightly", "GrantsAllowed", ConditionStatus::False, "MissingRight").await?;
+        tenant.lease("early", "nightly", |_| {}).await?;
+        let lease = tenant.lease_in("early", Phase::Failed).await?;
+        ensure!(status(&lease)?.end_reason == Some(EndReason::MissingRight), "{:?}", status(&lease)?.end_reason);
+        leaves_nothing(lab, &lease).await?;
+        is_conform(&lease)?;
+
+        let conditions = says.status.context("no status")?.conditions;
+        let message = condition::find(&conditions, "GrantsAllowed").context("no GrantsAllowed")?.message.clone();
+        let (_, manifest) = message.split_once(":\n").context("no manifest in the message")?;
+        lab.kubectl(&["apply", "-f", "-"], Some(manifest)).await?;
+        tenant.lifecycle_says("nightly", "GrantsAllowed", ConditionStatus::True, "Allowed").await?;
+        tenant.lease("late", "nightly", |_| {}).await?;
+        tenant.lease_in("late", Phase::Active).await?;
+        Ok(())
+    });
+}
+
+#[test]
+fn a_namespace_that_has_not_opted_in_gets_no_secret_and_is_told_how() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("delivery").await?;
+        lab.kubectl(&["delete", "rolebinding", "leasehold-delivery", "-n", &tenant.namespace], None).await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        tenant.lease("one", "nightly", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+        let lease = tenant.lease_in("one", Phase::Failed).await?;
+        let issued = says(status(&lease)?, "Issued").context("no condition Issued")?;
+        ensure!(
+            issued.reason == "MissingRight" && issued.message.contains("--clusterrole=leasehold-delivery"),
+            "{issued:?}"
+        );
+        leaves_nothing(lab, &lease).await
+    });
+}
+
+#[test]
+fn a_strangers_secret_is_never_touched() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("stranger").await?;
+        let namespace = tenant.namespace.as_str();
+        lab.kubectl(&["create", "secret", "generic", "lease-one", "-n", namespace, "--from-literal=token=mine"], None)
+            .await?;
+        let version =
+            ["get", "secret", "lease-one", "-n", namespace, "-o", "jsonpath={.metadata.resourceVersion} {.data.token}"];
+        let before = lab.kubectl(&version, None).await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        tenant.lease("one", "nightly", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+        let lease = tenant.lease_in("one", Phase::Failed).await?;
+        ensure!(status(&lease)?.end_reason == Some(EndReason::NameCollision), "{:?}", status(&lease)?.end_reason);
+        ensure!(lab.kubectl(&version, None).await? == before, "the stranger's Secret was changed");
+        leaves_nothing(lab, &lease).await
+    });
+}
+
+#[test]
+fn an_ended_lease_goes_after_its_retention_and_a_stop_is_graceful() {
+    run(async {
+        let lab = Lab::start(Options::default(), &["--retention", "5s"]).await?;
+        let tenant = lab.tenant("retention").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        tenant.lease("short", "nightly", |_| {}).await?;
+        tenant.lease_in("short", Phase::Active).await?;
+        let metrics = lab.operator.lock().expect("no test panics while it holds this").take().context("no operator")?;
+        let text = metrics.get("metrics").await?;
+        ensure!(text.contains("leasehold_leases{phase=\"Active\"} 1"), "{text}");
+        ensure!(text.contains("leasehold_issue_duration_seconds_count 1"), "{text}");
+        let code = metrics.terminate().await?;
+        ensure!(code.success(), "SIGTERM: {code}");
+
+        let next = crate::support::Operator::start(&lab.plane, "operator-next", &["--retention", "5s"]).await?;
+        let leases = tenant.leases();
+        eventually_seeing("the ended lease to be removed", std::time::Duration::from_secs(90), || async {
+            let left = leases.get_opt("short").await?;
+            Ok::<_, anyhow::Error>(
+                left.map_or(Look::Done(()), |lease| Look::NotYet(format!("{:?}", lease.status.and_then(|s| s.phase)))),
+            )
+        })
+        .await?;
+        let text = next.get("metrics").await?;
+        ensure!(
+            text.contains("leasehold_revocation_duration_seconds_count{evidence=\"AccountGoneAndWaited\"} 1"),
+            "{text}"
+        );
+        ensure!(text.contains("leasehold_tokens_held 0"), "{text}");
+        drop(next);
+        lab.stop().await
+    });
+}
