@@ -11,7 +11,7 @@ use leasehold::api::{
 use leasehold_harness::{Look, Options, eventually_seeing};
 use serde_json::json;
 
-use crate::support::{Holder, Lab, Operator, Tenant, run};
+use crate::support::{Holder, Lab, Tenant, run};
 
 fn deadline(lease: &CredentialLease) -> Result<jiff::Timestamp> {
     let end = lease.status.as_ref().and_then(|s| s.expiration_time).context("no expirationTime")?;
@@ -20,9 +20,7 @@ fn deadline(lease: &CredentialLease) -> Result<jiff::Timestamp> {
 
 /// What is left of a lease, as `kind/name`.
 async fn left(tenant: &Tenant<'_>, lease: &CredentialLease) -> Result<Vec<String>> {
-    let label = format!("leasehold.dev/lease-uid={}", lease.metadata.uid.as_deref().context("no uid")?);
-    let args = ["get", "serviceaccounts,jobs,roles,rolebindings", "-A", "-l", &label, "-o", "name"];
-    Ok(tenant.lab.kubectl(&args, None).await?.lines().map(str::to_owned).collect())
+    tenant.lab.made_for(lease.metadata.uid.as_deref().context("no uid")?).await
 }
 
 /// The account is gone 10 s after the deadline, its token is refused 11 s later, and nobody can mint a new one in between.
@@ -67,14 +65,14 @@ fn a_dead_operator_outlives_no_lease() {
         for name in ["minted", "delivered"] {
             tenant.lease_in(name, Phase::Active).await?;
         }
-        lab.operator.lock().expect("no test panics while it holds this").take().context("no operator")?.kill()?;
+        lab.take_operator()?.kill()?;
         tokio::try_join!(ends_without_an_operator(&tenant, "minted"), ends_without_an_operator(&tenant, "delivered"))?;
 
         let bindings = left(&tenant, &tenant.leases().get("minted").await?).await?;
         let issuing = |name: &&String| !name.starts_with("rolebinding.rbac.authorization.k8s.io/leasehold-");
         ensure!(bindings.iter().find(issuing).is_none(), "left in the issuing namespace: {bindings:?}");
 
-        let next = Operator::start(&lab.plane, "operator-after", &[]).await?;
+        lab.start_operator("operator-after", &[]).await?;
         for name in ["minted", "delivered"] {
             let lease = tenant.lease_in(name, Phase::Expired).await?;
             let status = lease.status.as_ref().context("no status")?;
@@ -84,7 +82,6 @@ fn a_dead_operator_outlives_no_lease() {
         }
         let secrets = lab.kubectl(&["get", "secrets", "-n", &tenant.namespace, "-o", "name"], None).await?;
         ensure!(secrets.trim().is_empty(), "the delivered Secret is still there: {secrets}");
-        drop(next);
         lab.stop().await
     });
 }

@@ -7,6 +7,7 @@ mod attacks;
 mod audiences;
 mod backstop;
 mod calls;
+mod ends;
 mod install;
 mod lifetimes;
 mod quotas;

@@ -7,7 +7,7 @@ use leasehold::api::{condition, reasons::Phase};
 use leasehold_harness::Options;
 use serde_json::json;
 
-use crate::support::{Lab, Operator, Tenant, run};
+use crate::support::{Lab, Tenant, run};
 
 /// How many leases of the tenant are in a phase.
 async fn count(tenant: &Tenant<'_>, phase: Phase) -> Result<usize> {
@@ -51,8 +51,8 @@ fn of_fifty_at_once_exactly_as_many_are_active_as_may_be() {
         let active = leases.iter().find(|l| phase(l, Phase::Active)).context("none is active")?;
         let name = active.metadata.name.clone().context("no name")?;
         tenant.delete_lease(&name).await?;
-        let uid = active.metadata.uid.clone().context("no uid")?.replace('-', "");
-        tenant.gone(&uid).await?;
+        let uid = active.metadata.uid.clone().context("no uid")?;
+        tenant.lab.nothing_left_of(&uid).await?;
         tenant.lease("after", "five", |_| {}).await?;
         tenant.lease_in("after", Phase::Active).await?;
         Ok(())
@@ -81,15 +81,14 @@ fn a_killed_operator_gives_no_place_twice() {
         let tenant = lab.tenant("quota-kill").await?;
         tenant.lifecycle("five", |spec| spec["terms"]["maxActive"] = json!(5)).await?;
         for round in 0..4 {
-            let operator = lab.operator.lock().expect("no test panics while it holds this").take();
+            let operator = lab.take_operator()?;
             let prefix = format!("r{round}");
             let killing = async {
                 tokio::time::sleep(std::time::Duration::from_millis(30 + 40 * round)).await;
-                operator.context("no operator is running")?.kill()
+                operator.kill()
             };
             tokio::try_join!(ask_at_once(&tenant, "five", &prefix, 10), killing)?;
-            let next = Operator::start(&lab.plane, &format!("operator-{round}"), &[]).await?;
-            lab.operator.lock().expect("no test panics while it holds this").replace(next);
+            lab.start_operator(&format!("operator-{round}"), &[]).await?;
             decided(&tenant, &prefix, 10).await?;
             ensure!(
                 count(&tenant, Phase::Active).await? == 5,

@@ -65,8 +65,7 @@ fn every_phase_is_conform_and_the_record_is_the_same_everywhere() {
         let history = status(&lease)?.history.clone().context("no history")?;
         ensure!(digest::verify(&history), "the chain is broken");
         let uid = lease.metadata.uid.clone().context("no uid")?;
-        let said =
-            lab.operator.lock().expect("no test panics while it holds this").as_ref().context("no operator")?.log()?;
+        let said = lab.said()?;
         let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let told: Vec<&Value> =
             lines.iter().filter(|l| l["target"] == "audit" && l["lease"]["uid"] == json!(uid)).collect();
@@ -95,15 +94,6 @@ fn every_phase_is_conform_and_the_record_is_the_same_everywhere() {
     });
 }
 
-/// Nothing is left that was made for the lease.
-async fn leaves_nothing(lab: &Lab, lease: &CredentialLease) -> Result<()> {
-    let label = format!("leasehold.dev/lease-uid={}", lease.metadata.uid.as_deref().context("no uid")?);
-    let kinds = "serviceaccounts,jobs,roles,rolebindings,secrets";
-    let left = lab.kubectl(&["get", kinds, "-A", "-l", &label, "-o", "name"], None).await?;
-    ensure!(left.trim().is_empty(), "left: {left}");
-    Ok(())
-}
-
 #[test]
 fn a_missing_right_is_told_with_the_manifest_that_mends_it() {
     run(async {
@@ -116,7 +106,7 @@ fn a_missing_right_is_told_with_the_manifest_that_mends_it() {
         tenant.lease("early", "nightly", |_| {}).await?;
         let lease = tenant.lease_in("early", Phase::Failed).await?;
         ensure!(status(&lease)?.end_reason == Some(EndReason::MissingRight), "{:?}", status(&lease)?.end_reason);
-        leaves_nothing(lab, &lease).await?;
+        lab.nothing_left_of(lease.metadata.uid.as_deref().context("no uid")?).await?;
         is_conform(&lease)?;
 
         let conditions = says.status.context("no status")?.conditions;
@@ -144,7 +134,7 @@ fn a_namespace_that_has_not_opted_in_gets_no_secret_and_is_told_how() {
             issued.reason == "MissingRight" && issued.message.contains("--clusterrole=leasehold-delivery"),
             "{issued:?}"
         );
-        leaves_nothing(lab, &lease).await
+        lab.nothing_left_of(lease.metadata.uid.as_deref().context("no uid")?).await
     });
 }
 
@@ -164,7 +154,7 @@ fn a_strangers_secret_is_never_touched() {
         let lease = tenant.lease_in("one", Phase::Failed).await?;
         ensure!(status(&lease)?.end_reason == Some(EndReason::NameCollision), "{:?}", status(&lease)?.end_reason);
         ensure!(lab.kubectl(&version, None).await? == before, "the stranger's Secret was changed");
-        leaves_nothing(lab, &lease).await
+        lab.nothing_left_of(lease.metadata.uid.as_deref().context("no uid")?).await
     });
 }
 
@@ -176,11 +166,11 @@ fn an_ended_lease_goes_after_its_retention_and_a_stop_is_graceful() {
         tenant.lifecycle("nightly", |_| {}).await?;
         tenant.lease("short", "nightly", |_| {}).await?;
         tenant.lease_in("short", Phase::Active).await?;
-        let metrics = lab.operator.lock().expect("no test panics while it holds this").take().context("no operator")?;
-        let text = metrics.get("metrics").await?;
+        let operator = lab.take_operator()?;
+        let text = operator.get("metrics").await?;
         ensure!(text.contains("leasehold_leases{phase=\"Active\"} 1"), "{text}");
         ensure!(text.contains("leasehold_issue_duration_seconds_count 1"), "{text}");
-        let code = metrics.terminate().await?;
+        let code = operator.terminate().await?;
         ensure!(code.success(), "SIGTERM: {code}");
 
         let next = crate::support::Operator::start(&lab.plane, "operator-next", &["--retention", "5s"]).await?;

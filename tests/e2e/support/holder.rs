@@ -12,7 +12,12 @@ use super::Tenant;
 pub struct Holder {
     pub client: Client,
     namespace: String,
+    /// How often it reads before the first 403.
+    pub pace: Duration,
 }
+
+/// How often it reads after that: a minute of waiting must not load what others measure.
+const UNHURRIED: Duration = Duration::from_millis(100);
 
 /// What a holder saw, in milliseconds after the moment it was told to count from.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +31,8 @@ pub struct Fate {
 impl Holder {
     /// Somebody with this token.
     pub fn new(tenant: &Tenant<'_>, token: &str) -> Result<Self> {
-        Ok(Self { client: tenant.lab.plane.token_client(token)?, namespace: tenant.namespace.clone() })
+        let client = tenant.lab.plane.token_client(token)?;
+        Ok(Self { client, namespace: tenant.namespace.clone(), pace: Duration::from_millis(10) })
     }
 
     /// The HTTP code of reading the ledger.
@@ -37,18 +43,34 @@ impl Holder {
 
     /// Reads every few milliseconds until the answer is 401; counts from `zero`, which may still be to come.
     pub async fn fate(&self, zero: jiff::Timestamp, patience: Duration) -> Result<Fate> {
-        let (begun, mut forbidden) = (Instant::now(), None);
-        let since = || jiff::Timestamp::now().as_millisecond() - zero.as_millisecond();
-        while begun.elapsed() < patience {
-            match self.reads().await? {
-                401 => return Ok(Fate { forbidden, unauthorized: since() }),
-                403 if forbidden.is_none() => forbidden = Some(since()),
-                _ => {}
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        let begun = Instant::now();
+        let first = self.until(&[401, 403], self.pace, patience).await?;
+        if first.0 == 401 {
+            return Ok(Fate { forbidden: None, unauthorized: since(zero, first.1) });
         }
-        bail!("the token still authenticates after {patience:?}; first 403 after {forbidden:?} ms")
+        let (_, last) = self.until(&[401], UNHURRIED, patience.saturating_sub(begun.elapsed())).await?;
+        Ok(Fate { forbidden: Some(since(zero, first.1)), unauthorized: since(zero, last) })
     }
+
+    /// Reads until the answer is one of these; which, and when.
+    pub async fn until(&self, codes: &[u16], pace: Duration, patience: Duration) -> Result<(u16, jiff::Timestamp)> {
+        let begun = Instant::now();
+        loop {
+            let code = self.reads().await?;
+            if codes.contains(&code) {
+                return Ok((code, jiff::Timestamp::now()));
+            }
+            if begun.elapsed() > patience {
+                bail!("the token is still answered {code} after {patience:?}, not one of {codes:?}");
+            }
+            tokio::time::sleep(pace).await;
+        }
+    }
+}
+
+/// Milliseconds from `zero`.
+pub fn since(zero: jiff::Timestamp, at: jiff::Timestamp) -> i64 {
+    at.as_millisecond() - zero.as_millisecond()
 }
 
 /// The HTTP code of an answer.

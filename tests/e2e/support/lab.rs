@@ -1,12 +1,15 @@
 //! A control plane with Leasehold installed, and an operator that runs.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-use anyhow::Result;
-use leasehold_harness::{ControlPlane, Options};
+use anyhow::{Context, Result};
+use leasehold_harness::{ControlPlane, Look, Options, eventually_seeing};
 use tokio::sync::OnceCell;
 
 use super::{Operator, Tenant};
@@ -32,8 +35,7 @@ impl Lab {
     /// One of the test's own. The operator gets `flags` besides the usual ones.
     pub async fn start(options: Options, flags: &[&str]) -> Result<Self> {
         let lab = Self::installed(options).await?;
-        let operator = Operator::start(&lab.plane, "operator", flags).await?;
-        lab.operator.lock().expect("no test panics while it holds this").replace(operator);
+        lab.start_operator("operator", flags).await?;
         Ok(lab)
     }
 
@@ -58,6 +60,41 @@ impl Lab {
     /// The path of a shipped manifest or directory below `config/`.
     pub fn config(&self, path: &str) -> String {
         format!("{CONFIG}/{path}")
+    }
+
+    /// Everything the operator has said so far.
+    pub fn said(&self) -> Result<String> {
+        let operator = self.operator.lock().expect("no test panics while it holds this");
+        operator.as_ref().context("no operator is running")?.log()
+    }
+
+    /// The operator, to be ended by the test.
+    pub fn take_operator(&self) -> Result<Operator> {
+        self.operator.lock().expect("no test panics while it holds this").take().context("no operator is running")
+    }
+
+    /// Starts the next operator; `label` names its log.
+    pub async fn start_operator(&self, label: &str, flags: &[&str]) -> Result<()> {
+        let operator = Operator::start(&self.plane, label, flags).await?;
+        self.operator.lock().expect("no test panics while it holds this").replace(operator);
+        Ok(())
+    }
+
+    /// What is there that was made for a lease, as `kind/name`.
+    pub async fn made_for(&self, uid: &str) -> Result<Vec<String>> {
+        let label = format!("leasehold.dev/lease-uid={uid}");
+        let kinds = "serviceaccounts,jobs,roles,rolebindings,secrets";
+        let names = self.kubectl(&["get", kinds, "-A", "-l", &label, "-o", "name"], None).await?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits until nothing of a lease is left.
+    pub async fn nothing_left_of(&self, uid: &str) -> Result<()> {
+        eventually_seeing(&format!("nothing to be left of lease {uid}"), Duration::from_secs(30), || async {
+            let left = self.made_for(uid).await?;
+            Ok::<_, anyhow::Error>(if left.is_empty() { Look::Done(()) } else { Look::NotYet(left.join(", ")) })
+        })
+        .await
     }
 
     /// Ends everything.

@@ -4,6 +4,7 @@ mod holder;
 mod lab;
 mod operator;
 mod tenant;
+pub mod trail;
 
 use std::{future::Future, sync::LazyLock};
 

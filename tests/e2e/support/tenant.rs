@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use leasehold::api::{
     CredentialLease, ServiceAccountLifecycle,
     condition::{self, ConditionStatus},
-    reasons::Phase,
+    reasons::{EndReason, Evidence, Phase},
+    status::CredentialLeaseStatus,
 };
 use leasehold_harness::{Look, User, eventually_seeing};
 use serde_json::{Value, json};
@@ -176,22 +177,32 @@ impl<'a> Tenant<'a> {
         .await
     }
 
+    /// Waits until a lease has ended for this reason and its death is proven; its last status.
+    pub async fn lease_ended(
+        &self,
+        name: &str,
+        reason: EndReason,
+        evidence: Evidence,
+    ) -> Result<CredentialLeaseStatus> {
+        let lease = self.lease_in(name, reason.phase()).await?;
+        let status = lease.status.context("no status")?;
+        ensure!(status.end_reason == Some(reason), "ended by {:?}, not {reason}", status.end_reason);
+        let revoked = condition::find(&status.conditions, "Revoked").context("no condition Revoked")?;
+        ensure!(revoked.status == ConditionStatus::True && revoked.reason == evidence.as_str(), "{revoked:?}");
+        ensure!(status.credential.as_ref().and_then(|c| c.evidence) == Some(evidence), "{:?}", status.credential);
+        Ok(status)
+    }
+
+    /// Changes a lifecycle as its author: a merge patch.
+    pub async fn change_lifecycle(&self, name: &str, patch: Value) -> Result<()> {
+        let api: Api<ServiceAccountLifecycle> = Api::namespaced(self.author.client.clone(), &self.namespace);
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop).context("change a lifecycle")
+    }
+
     /// Deletes a lease as its requester.
     pub async fn delete_lease(&self, name: &str) -> Result<()> {
         let api: Api<CredentialLease> = Api::namespaced(self.requester.client.clone(), &self.namespace);
         api.delete(name, &DeleteParams::default()).await.map(drop).context("delete a lease")
-    }
-
-    /// Waits until nothing is left in the issuing namespace of the lease with this UID (without dashes).
-    pub async fn gone(&self, hex: &str) -> Result<()> {
-        let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
-            Api::namespaced(self.admin.clone(), "leasehold-leases");
-        eventually_seeing(&format!("the account of {hex} to be gone"), Duration::from_secs(30), || async {
-            let found = accounts.list_metadata(&kube::api::ListParams::default()).await?;
-            let left = found.iter().filter_map(|a| a.metadata.name.clone()).find(|name| name.contains(hex));
-            Ok::<_, anyhow::Error>(left.map_or(Look::Done(()), Look::NotYet))
-        })
-        .await
     }
 
     /// The same namespace with another user who may lease.
