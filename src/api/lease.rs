@@ -4,7 +4,12 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DNS_LABEL, Duration, lifecycle::DeliveryType, status::CredentialLeaseStatus};
+use super::{
+    DNS_LABEL, Duration, SECRET_NAME,
+    lifecycle::DeliveryType,
+    quantities::{TTL_MESSAGE, TTL_RULE},
+    status::CredentialLeaseStatus,
+};
 
 /// A request for one credential and the record of its one life. Immutable as a whole; never in Git.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,8 +53,7 @@ pub struct CredentialLeaseSpec {
     pub grants: Vec<String>,
     /// The life of the lease. Absent means the lifecycle's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('8760h')")
-        .message("a ttl is between 30s and 8760h"))]
+    #[x_kube(validation = Rule::new(TTL_RULE).message(TTL_MESSAGE))]
     pub ttl: Option<Duration>,
     /// Why it is needed.
     #[schemars(length(min = 1, max = 512))]
@@ -95,7 +99,7 @@ pub struct Delivery {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SecretDelivery {
     /// Its name; only one that the lifecycle lists in `terms.secretNames`.
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME))]
     pub name: String,
 }
 

@@ -4,7 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, DNS_LABEL, Duration, Time};
+use super::{
+    Condition, DNS_LABEL, Duration, SECRET_NAME, Time,
+    quantities::{TTL_MESSAGE, TTL_RULE},
+};
 
 /// Who a non-human identity is, who owns it, the most it may ever hold, and on which terms. Belongs in Git.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,7 +156,7 @@ pub struct Terms {
     pub delivery: Vec<DeliveryType>,
     /// Names a requester may choose for a delivered Secret. Otherwise it is `lease-<lease name>`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(min = 1, max = 253)))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 253), regex(pattern = SECRET_NAME)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub secret_names: Vec<String>,
     /// What ends a lease when the operator is dead. Absent means Job.
@@ -178,18 +181,16 @@ pub struct Terms {
 
 /// How long a lease may live, from the moment it is agreed.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[x_kube(validation = Rule::new("!has(self.default) || duration(self.default) <= duration(self.max)")
-    .message("ttl.default must not be longer than ttl.max")
+#[x_kube(validation = Rule::new("!has(self.default) || [self.default, self.max].exists(t, !t.matches('^([0-9]{1,5}(h|m|s)){1,3}$')) || duration(self.default) <= duration(self.max)")
+    .message("ttl.default must not be longer than ttl.max: shorten it, or leave it out to mean ttl.max")
     .field_path(".default"))]
 pub struct TtlTerms {
     /// The life of a lease that asks for none. Absent means `max`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('8760h')")
-        .message("a ttl is between 30s and 8760h"))]
+    #[x_kube(validation = Rule::new(TTL_RULE).message(TTL_MESSAGE))]
     pub default: Option<Duration>,
     /// The longest life a lease may ask for.
-    #[x_kube(validation = Rule::new("duration(self) >= duration('30s') && duration(self) <= duration('8760h')")
-        .message("a ttl is between 30s and 8760h"))]
+    #[x_kube(validation = Rule::new(TTL_RULE).message(TTL_MESSAGE))]
     pub max: Duration,
 }
 

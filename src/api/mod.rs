@@ -23,3 +23,5 @@ pub const GROUP: &str = "leasehold.dev";
 pub const VERSION: &str = "v1alpha1";
 /// A DNS label (RFC 1123): what becomes a label value and a part of an account's name.
 pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// What a Secret can be called, as far as it is told before one is made.
+pub(crate) const SECRET_NAME: &str = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";

@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 pub const MIN_TTL_SECONDS: i64 = 30;
 /// The longest life of a lease, in seconds: one year.
 pub const MAX_TTL_SECONDS: i64 = 8760 * 3600;
+/// The rule of the schema for the life of a lease. One rule for spelling and bounds: a pattern would be reported as a regular
+/// expression, and `duration()` of what is none as a failed conversion, and neither tells what to write.
+pub(crate) const TTL_RULE: &str = "self.matches('^([0-9]{1,5}(h|m|s)){1,3}$') && duration(self) >= duration('30s') && duration(self) <= duration('8760h')";
+/// What whoever breaks [`TTL_RULE`] reads.
+pub(crate) const TTL_MESSAGE: &str = "write a ttl from 30s to 8760h, as one to three numbers of at most five digits, each with h, m or s, like 90s, 15m or 1h30m";
 
 /// A length of time in whole seconds, written like `90s`, `15m` or `1h30m`.
 ///
@@ -106,7 +111,6 @@ impl JsonSchema for Duration {
         json_schema!({
             "type": "string",
             "maxLength": 18,
-            "pattern": "^([0-9]{1,5}(h|m|s)){1,3}$",
             "description": "A length of time like 90s, 15m or 1h30m.",
         })
     }
