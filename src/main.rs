@@ -16,7 +16,6 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "leasehold cannot run");
-            eprintln!("leasehold: {error}");
             ExitCode::FAILURE
         }
     }

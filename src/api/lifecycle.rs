@@ -25,6 +25,12 @@ use super::{
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
     printcolumn(name = "Leasable", type_ = "string", json_path = ".status.conditions[?(@.type==\"Leasable\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Leasable\")].reason"),
+    printcolumn(
+        name = "Grants allowed",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"GrantsAllowed\")].status",
+        priority = 1
+    ),
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.activeLeases"),
     printcolumn(name = "Max ttl", type_ = "string", json_path = ".spec.terms.ttl.max", priority = 1),
     printcolumn(name = "Contact", type_ = "string", json_path = ".spec.owner.contact", priority = 1),
@@ -281,7 +287,7 @@ pub struct ServiceAccountLifecycleStatus {
     /// When a lease was last issued. Written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_lease_time: Option<Time>,
-    /// Ready, GrantsAllowed, Leasable, AmbientRights.
+    /// Ready, GrantsAllowed, Leasable, AmbientRights; Stalled while the spec has to be mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

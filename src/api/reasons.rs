@@ -50,7 +50,7 @@ words! {
         Revoked,
         /// Lease: it is moving towards its next state.
         Reconciling,
-        /// Lease: it was denied or it failed; nothing more will happen.
+        /// Lease: it was denied or it failed; nothing more will happen. Lifecycle: its spec has to be mended.
         Stalled,
         /// Lease: a role that it holds has gained rights since it was issued.
         RoleWidened,
@@ -110,7 +110,7 @@ words! {
         BindingDeleted,
         /// Somebody else deleted or changed the delivered Secret.
         SecretChanged,
-        /// The lease was refused after something had been made for it.
+        /// The request was refused.
         Denied,
         /// An object that is not the lease's has a name that the lease needs.
         NameCollision,
@@ -158,7 +158,7 @@ words! {
         Waiting,
         /// Revoked: what must be deleted could not be deleted; it is tried again for ever.
         DeletionFailing,
-        /// Revoked: gone from the API server, but verifiers that never ask it accept a token until `outlivesUntil`.
+        /// Revoked: gone from the API server, but verifiers that never ask it accept a token until `offlineExpirationTime`.
         NotRevocableOffline,
         /// Revoked: the lease is active.
         NotEnded,
@@ -216,10 +216,10 @@ words! {
         Failed,
         /// The end came.
         Ended,
-        /// Account and bindings were gone.
-        Revoked,
+        /// The account was gone: nobody can mint for it, and its tokens die within seconds.
+        Removed,
         /// Its death was proven.
-        Verified,
+        Revoked,
         /// Something was found that nobody answers for, and taken down.
         Swept,
         /// A granted role gained rights.

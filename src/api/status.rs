@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, Duration, Time,
-    lease::RequestedBy,
+    lease::{RequestedBy, SecretDelivery},
     lifecycle::{DeliveryType, RoleRef},
     reasons::{EndReason, Evidence, Happening, Phase},
 };
@@ -51,7 +51,8 @@ pub struct CredentialLeaseStatus {
     /// What happened, each record chained to the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
-    /// Allowed, Approved, Issued, Active, Revoked; Reconciling while it moves; Stalled if it was denied or failed.
+    /// Allowed, Approved, Issued, Active, Revoked; RoleWidened where it was noticed; Reconciling while it moves; Stalled if
+    /// it was denied or failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -126,22 +127,27 @@ pub struct PolicyRule {
     /// Verbs; `*` is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub verbs: Vec<String>,
     /// API groups; the empty one is core, `*` is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub api_groups: Vec<String>,
     /// Resources, `resource/subresource` for subresources; `*` is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub resources: Vec<String>,
     /// Names; none is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub resource_names: Vec<String>,
     /// Paths that are no resources.
     #[serde(default, rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub non_resource_urls: Vec<String>,
 }
 
@@ -164,10 +170,9 @@ pub struct ResolvedDelivery {
     /// TokenRequest or Secret.
     #[serde(rename = "type")]
     pub kind: DeliveryType,
-    /// The name of the Secret.
+    /// With type Secret: which one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub secret_name: Option<String>,
+    pub secret: Option<SecretDelivery>,
 }
 
 /// The credential of a lease. Never the token.
@@ -189,7 +194,7 @@ pub struct CredentialStatus {
     pub token_expiration_time: Option<Time>,
     /// Until when verifiers that never ask the API server may accept a token of this lease.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outlives_until: Option<Time>,
+    pub offline_expiration_time: Option<Time>,
     /// When the account and the RoleBindings were gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation_time: Option<Time>,

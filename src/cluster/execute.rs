@@ -231,7 +231,7 @@ impl Execute {
             .managed_fields
             .iter()
             .flatten()
-            .any(|entry| entry.manager.as_deref().is_some_and(|manager| !manager.starts_with(names::MANAGER)));
+            .any(|entry| entry.manager.as_deref().is_some_and(|manager| manager != names::MANAGER));
         if foreign { Ok(Answer::Touched) } else { present(&metadata) }
     }
 

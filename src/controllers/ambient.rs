@@ -14,6 +14,8 @@ use crate::api::names;
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(300);
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Bindings read at once.
 const PAGE: u32 = 500;
 /// The most bindings that are named.
@@ -45,14 +47,17 @@ impl Ambient {
     /// Looks for ever; `changed` is called when something is different.
     pub async fn run(self, client: Client, changed: impl Fn() + Send) {
         loop {
-            match look(&client).await {
-                Ok(found) => {
+            match tokio::time::timeout(PATIENCE, look(&client)).await {
+                Ok(Ok(found)) => {
                     let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(found.clone());
                     if before.as_ref() != Some(&found) {
                         changed();
                     }
                 }
-                Err(error) => {
+                Err(_) => {
+                    tracing::warn!("the bindings of all service accounts could not be read in time; it is tried again")
+                }
+                Ok(Err(error)) => {
                     tracing::warn!(%error, "the bindings of all service accounts could not be read; it is tried again")
                 }
             }

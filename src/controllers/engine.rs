@@ -24,6 +24,8 @@ use crate::{
 
 /// The longest the loop sleeps, in milliseconds: what a stepped clock or a suspended machine costs at the most.
 const MAX_SLEEP_MILLIS: i64 = 1000;
+/// How often metrics that have to be counted are brought up to date, in milliseconds.
+const MEASURE_MILLIS: i64 = 1000;
 /// The first pause after a failure, and the longest, in milliseconds.
 const BACKOFF_MILLIS: (u64, u64) = (500, 30_000);
 
@@ -34,6 +36,8 @@ pub struct Engine {
     wishes: mpsc::UnboundedReceiver<Wish>,
     leases: HashMap<Key, Lease>,
     beat: Arc<AtomicI64>,
+    /// When the metrics were last brought up to date: counting costs as much as there are leases.
+    measured: i64,
 }
 
 /// What the loop keeps of a lease that it has business with.
@@ -54,7 +58,7 @@ impl Engine {
     /// An engine that serves `wishes`; `beat` is touched whenever the loop goes round.
     #[must_use]
     pub fn new(context: Context, widths: Widths, wishes: mpsc::UnboundedReceiver<Wish>, beat: Arc<AtomicI64>) -> Self {
-        Self { agenda: Agenda::new(widths), context, wishes, leases: HashMap::new(), beat }
+        Self { agenda: Agenda::new(widths), context, wishes, leases: HashMap::new(), beat, measured: 0 }
     }
 
     /// Runs until `stop`; then running visits end after their current call.
@@ -156,7 +160,11 @@ impl Engine {
         }
     }
 
-    fn measure(&self, now: i64) {
+    fn measure(&mut self, now: i64) {
+        if now - self.measured < MEASURE_MILLIS {
+            return;
+        }
+        self.measured = now;
         let (depth, metrics) = (self.agenda.depth(), &self.context.metrics);
         metrics.queue(Lane::Issue, depth.issue);
         metrics.queue(Lane::End, depth.end);

@@ -19,6 +19,9 @@ use crate::{
 /// Events that may wait to be written. Beyond that they are dropped: nothing depends on them, and they must cost no lease anything.
 const QUEUE: usize = 1024;
 
+/// How long one event may take: the next ones wait behind it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// Tells people.
 #[derive(Clone)]
 pub struct Events(mpsc::Sender<(Event, ObjectReference)>);
@@ -31,8 +34,10 @@ impl Events {
         let recorder = Recorder::new(client, Reporter { controller: "leasehold.dev/leasehold".into(), instance: None });
         tokio::spawn(async move {
             while let Some((event, reference)) = queue.recv().await {
-                if let Err(error) = recorder.publish(&event, &reference).await {
-                    tracing::debug!(%error, "an event could not be written");
+                match tokio::time::timeout(PATIENCE, recorder.publish(&event, &reference)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!(%error, "an event could not be written"),
+                    Err(_) => tracing::debug!("an event was not written in time"),
                 }
             }
         });

@@ -122,7 +122,7 @@ struct Inner {
     roles: HashMap<RoleKey, (RoleSeen, u64)>,
     children: HashMap<LeaseUid, Vec<ChildRow>>,
     /// UIDs of objects that we deleted and whose deletion the watch has not told yet.
-    deleted: HashSet<String>,
+    deleted: HashMap<String, Kind>,
     synced: HashSet<Source>,
     epochs: HashMap<Source, u64>,
     enforcement: Option<Enforcement>,
@@ -165,14 +165,12 @@ impl Index {
             Source::Roles(kind) => inner.sweep_roles(kind, epoch),
             Source::Children(kind) => inner.sweep_children(kind, epoch),
         };
-        inner.synced.insert(source);
-        if inner.all_synced() { inner.wake_everything() } else { wishes }
-    }
-
-    /// Whether every first list is there.
-    #[must_use]
-    pub fn is_synced(&self) -> bool {
-        self.inner().all_synced()
+        let mut wishes = wishes;
+        // Only the first time: later lists wake what they change.
+        if inner.synced.insert(source) && inner.all_synced() {
+            wishes.extend(inner.wake_everything());
+        }
+        wishes
     }
 
     /// The watches whose first list is missing.
@@ -248,7 +246,8 @@ impl Index {
         let mut inner = self.inner();
         let key = (namespace.to_owned(), name.to_owned());
         inner.lifecycles.remove(&key);
-        Wishes { visits: inner.wake_lifecycle(&key), lifecycles: vec![] }
+        inner.last_lease.remove(&key);
+        Wishes { visits: inner.wake_lifecycle(&key), lifecycles: vec![key] }
     }
 
     /// A role was created or changed (`None`: deleted). The namespace of a ClusterRole is empty.
@@ -273,7 +272,7 @@ impl Index {
         annotation: Option<&str>,
     ) -> Wishes {
         let mut inner = self.inner();
-        if inner.deleted.contains(&id.uid) {
+        if inner.deleted.contains_key(&id.uid) {
             return Wishes::default();
         }
         let epoch = inner.epoch(Source::Children(kind));
@@ -365,25 +364,6 @@ impl Index {
         counts
     }
 
-    /// How many leases should have ended before `now` and still have something that is or gives a credential.
-    #[must_use]
-    pub fn overdue(&self, now: Time) -> usize {
-        let inner = self.inner();
-        let alive = |uid: &LeaseUid| {
-            inner
-                .children
-                .get(uid)
-                .is_some_and(|rows| rows.iter().any(|r| r.child == Child::Account || r.child.gives_authority()))
-        };
-        inner
-            .leases
-            .iter()
-            .filter(|(uid, row)| {
-                (row.ended || row.presence == Presence::Gone || row.expires.is_some_and(|at| at < now)) && alive(uid)
-            })
-            .count()
-    }
-
     /// All that is known about a lease.
     #[must_use]
     pub fn observe(&self, uid: &LeaseUid) -> Option<Observed> {
@@ -417,7 +397,7 @@ impl Index {
             }
             (Call::Delete { id, child }, Answer::Done) => {
                 if inner.drop_child(uid, &id.uid) && *child != Child::Secret {
-                    inner.deleted.insert(id.uid.clone());
+                    inner.deleted.insert(id.uid.clone(), kind_of(child));
                 }
             }
             (Call::WriteStatus(status), Answer::Written(version)) => inner.wrote(uid, status, version.parse().ok()),
@@ -510,6 +490,11 @@ fn kind_of(child: &Child) -> Kind {
 }
 
 impl Wishes {
+    fn extend(&mut self, more: Self) {
+        self.visits.extend(more.visits);
+        self.lifecycles.extend(more.lifecycles);
+    }
+
     fn visit(lease: LeaseUid, namespace: &str, lane: Lane) -> Self {
         Self { visits: vec![Wish { lease, namespace: namespace.to_owned(), lane, at: None }], lifecycles: vec![] }
     }
@@ -781,7 +766,7 @@ impl Inner {
     }
 
     fn recorded_children(&self, lease: &LeaseSeen, children: &mut BTreeMap<Child, Known>) {
-        let gone = |id: &ObjectId| self.deleted.contains(&id.uid);
+        let gone = |id: &ObjectId| self.deleted.contains_key(&id.uid);
         let recorded = lease
             .status
             .credential
@@ -845,15 +830,13 @@ impl Inner {
         let mut wishes = Wishes::default();
         for key in lost {
             self.roles.remove(&key);
-            let more = self.wake_role(&key);
-            wishes.visits.extend(more.visits);
-            wishes.lifecycles.extend(more.lifecycles);
+            wishes.extend(self.wake_role(&key));
         }
         wishes
     }
 
     fn sweep_children(&mut self, kind: Kind, epoch: u64) -> Wishes {
-        self.deleted.clear();
+        self.deleted.retain(|_, deleted| *deleted != kind);
         let lost: Vec<(LeaseUid, String)> = self
             .children
             .iter()

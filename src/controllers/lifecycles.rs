@@ -30,6 +30,8 @@ use crate::{
 
 /// How long what was found out about rights is good for, in milliseconds: when all were there, and when one was missing.
 const RIGHTS_MILLIS: (i64, i64) = (600_000, 20_000);
+/// The pause after a look that panicked, in milliseconds.
+const PANIC_MILLIS: i64 = 30_000;
 /// Lifecycles that are looked at at the same time.
 const WIDTH: usize = 4;
 /// How long all validations of a lifecycle may take on the sample.
@@ -64,6 +66,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
         (BTreeSet::<Key>::new(), HashMap::<Key, Time>::new(), BTreeSet::<Key>::new());
     let mut memories: HashMap<Key, Memory> = HashMap::new();
     let mut visits: JoinSet<(Key, Memory, Option<Time>)> = JoinSet::new();
+    let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
     loop {
         let now = context.clock.now();
         let ripe: Vec<Key> = later.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
@@ -76,10 +79,12 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
             due.remove(&key);
             running.insert(key.clone());
             let (context, memory) = (context.clone(), memories.remove(&key).unwrap_or_default());
-            visits.spawn(async move {
+            let started = key.clone();
+            let handle = visits.spawn(async move {
                 let (memory, again) = reconcile(&context, &key, memory).await;
                 (key, memory, again)
             });
+            keys.insert(handle.id(), started);
         }
         let sleep = later.values().min().map_or(1000, |at| at.since(now).clamp(1, 1000));
         tokio::select! {
@@ -87,8 +92,9 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
                 Some(key) => _ = due.insert(key),
                 None => return,
             },
-            Some(done) = visits.join_next() => match done {
-                Ok((key, memory, again)) => {
+            Some(done) = visits.join_next_with_id() => match done {
+                Ok((id, (key, memory, again))) => {
+                    keys.remove(&id);
                     running.remove(&key);
                     if context.index.lifecycle(&key.0, &key.1).is_some() {
                         memories.insert(key.clone(), memory);
@@ -96,9 +102,11 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
                     }
                 }
                 Err(error) => {
-                    // Which one it was is not known any more: all that run are looked at again.
-                    tracing::error!(%error, "looking at a lifecycle panicked: this is a bug");
-                    due.append(&mut running);
+                    tracing::error!(%error, "looking at a lifecycle panicked: this is a bug; it is looked at again later");
+                    if let Some(key) = keys.remove(&error.id()) {
+                        running.remove(&key);
+                        later.insert(key, now.plus_millis(PANIC_MILLIS));
+                    }
                 }
             },
             () = tokio::time::sleep(Duration::from_millis(u64::try_from(sleep).unwrap_or(1000))) => {}

@@ -34,16 +34,4 @@ impl Packed {
     pub fn unpack(&self) -> Option<CredentialLease> {
         serde_json::from_slice(&lz4_flex::block::decompress_size_prepended(&self.0).ok()?).ok()
     }
-
-    /// Its size in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether it holds nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }

@@ -133,6 +133,9 @@ fn measure(context: &Context, seen: &Observed, status: &crate::api::status::Cred
     if let Some(at) = status.issue_time.filter(|_| before.issue_time.is_none()) {
         context.metrics.issued(at.since(seen.lease.created));
     }
+    if let Some(reason) = status.end_reason.filter(|_| before.end_reason.is_none()) {
+        context.metrics.ended(reason);
+    }
     let credential =
         status.credential.as_ref().filter(|_| before.credential.as_ref().is_none_or(|c| c.evidence.is_none()));
     if let Some((evidence, revoked, ended)) =

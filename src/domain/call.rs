@@ -104,7 +104,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// As it is written in metrics and messages.
+    /// As it is written in messages and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

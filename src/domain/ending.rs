@@ -167,7 +167,7 @@ pub fn widened(seen: &Observed) -> Option<(String, String)> {
         if rbac::digest(&role.rules) == grant.rules_digest {
             return None;
         }
-        if grant.rules.is_empty() && !role.rules.is_empty() {
+        if grant.rules.is_empty() && grant.rules_digest != rbac::digest(&[]) {
             return Some((grant.name.clone(), "its rules changed, and were too many to keep for a comparison".into()));
         }
         let gained = rbac::gained(&grant.rules, &role.rules);
@@ -260,7 +260,7 @@ fn proof(seen: &Observed, now: Time, revoked_at: Time) -> Proof {
     if now < due {
         return Proof::Wait(due);
     }
-    if let Some(until) = seen.lease.status.credential.as_ref().and_then(|c| c.outlives_until) {
+    if let Some(until) = seen.lease.status.credential.as_ref().and_then(|c| c.offline_expiration_time) {
         let due = until.plus_millis(EXPIRY_LEEWAY_MILLIS);
         return if now < due { Proof::Wait(due) } else { Proof::Given(Evidence::AccountGoneAndExpired) };
     }

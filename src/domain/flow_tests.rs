@@ -227,6 +227,6 @@ fn the_history_verifies_after_every_life() {
         let history = whole_life(delivery, false, vec![]).status.history.unwrap();
         assert!(super::digest::verify(&history));
         let events: Vec<&str> = history.records.iter().map(|r| r.event.as_str()).collect();
-        assert_eq!(events, ["Requested", "Allowed", "Issued", "Ended", "Revoked", "Verified"]);
+        assert_eq!(events, ["Requested", "Allowed", "Issued", "Ended", "Removed", "Revoked"]);
     }
 }

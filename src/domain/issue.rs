@@ -21,7 +21,8 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
         return pause(seen, report::not_enforced(seen, now, why), None);
     }
     if seen.enforcement == Enforcement::Unknown || seen.lifecycle == LifecycleSeen::Unknown {
-        return Next::Rest { wishes: until_deadline(seen), backoff: None };
+        // The first lists are on their way: whoever looks meanwhile sees a lease that waits, not one that is well.
+        return pause(seen, report::not_known_yet(seen, now), None);
     }
     let decided = checks(seen).or_else(|| confirm(seen, now));
     decided

@@ -2,7 +2,7 @@
 
 use super::{
     call::{Answer, Call, Class, Failure},
-    issue,
+    consent, issue,
     observed::{Child, Control, Known, LifecycleFacts, LifecycleSeen, ObjectId, Observed, Outcome, Presence},
 };
 use crate::api::{Time, reasons::EndReason};
@@ -76,14 +76,14 @@ fn hint(seen: &Observed, call: &Call, failure: &Failure) -> String {
         (Call::Create(Child::Binding(grant)), Class::Forbidden) => {
             let manifest = seen
                 .role_of(grant)
-                .map(|role| super::lifecycle::opt_in(&seen.lease.namespace, std::slice::from_ref(role)))
+                .map(|role| consent::to_bind(&seen.lease.namespace, std::slice::from_ref(role)))
                 .unwrap_or_default();
             format!("{what}: {said}. If the operator lacks the right, let the namespace's owner apply:\n{manifest}")
         }
-        (Call::Create(Child::Secret), Class::Forbidden) => format!(
-            "{what}: {said}. If the operator lacks the right, opt the namespace in: kubectl create rolebinding leasehold-delivery -n {} --clusterrole=leasehold-delivery --serviceaccount=leasehold-system:leasehold",
-            seen.lease.namespace
-        ),
+        (Call::Create(Child::Secret), Class::Forbidden) => {
+            let command = consent::to_deliver(&seen.lease.namespace);
+            format!("{what}: {said}. If the operator lacks the right, opt the namespace in: {command}")
+        }
         _ => format!("{what}: {said}"),
     }
 }

@@ -1,11 +1,10 @@
 //! What a lifecycle's own status says.
 
-use super::{observed::Enforcement, terms};
+use super::{consent, observed::Enforcement, terms};
 use crate::api::{
     Condition, ConditionStatus, ServiceAccountLifecycleSpec, Time,
-    condition::set,
+    condition::{set, unset},
     lifecycle::{RoleRef, ServiceAccountLifecycleStatus},
-    names,
     reasons::{ConditionType, LifecycleReason},
 };
 
@@ -60,6 +59,20 @@ pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleSta
         };
         set(&mut status.conditions, condition);
     }
+    if let Some(problem) = &seen.broken_validation {
+        // Ready False alone would read as in progress for ever.
+        let condition = Condition {
+            kind: ConditionType::Stalled.as_str().into(),
+            status: ConditionStatus::True,
+            observed_generation: Some(seen.generation),
+            last_transition_time: now,
+            reason: LifecycleReason::ValidationInvalid.as_str().into(),
+            message: problem.clone(),
+        };
+        set(&mut status.conditions, condition);
+    } else {
+        unset(&mut status.conditions, ConditionType::Stalled.as_str());
+    }
     if counters_due(seen, now) {
         status.active_leases = i32::try_from(seen.active).ok();
         status.last_lease_time = seen.last_lease.or(status.last_lease_time);
@@ -112,7 +125,7 @@ fn grants_allowed(seen: &LifecycleObserved) -> Said {
             let message = format!(
                 "the operator may not bind every granted role; let the owner of namespace {} apply:\n{}",
                 seen.namespace,
-                opt_in(&seen.namespace, roles)
+                consent::to_bind(&seen.namespace, roles)
             );
             (kind, ConditionStatus::False, LifecycleReason::MissingRight, message)
         }
@@ -143,7 +156,7 @@ fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
             kind,
             ConditionStatus::False,
             LifecycleReason::NotReady,
-            "a validation cannot be used, so no lease passes it".into(),
+            "a validation cannot be used, so no lease passes it: mend what condition Ready names".into(),
         );
     }
     (kind, ConditionStatus::True, LifecycleReason::Leasable, "leases may be issued".into())
@@ -163,22 +176,4 @@ fn ambient(seen: &LifecycleObserved) -> Option<Said> {
         let message = format!("every lease also holds what these give to all service accounts: {}", found.join(", "));
         (kind, ConditionStatus::True, LifecycleReason::Found, message)
     })
-}
-
-/// The manifest by which the owner of a namespace lets the operator bind these roles in it.
-#[must_use]
-pub fn opt_in(namespace: &str, roles: &[RoleRef]) -> String {
-    let names: Vec<&str> = roles.iter().map(|r| r.name.as_str()).collect();
-    let account = format!(
-        "subjects: [{{kind: ServiceAccount, name: {}, namespace: {}}}]",
-        names::OPERATOR_ACCOUNT,
-        names::OPERATOR_NAMESPACE
-    );
-    let api = "apiVersion: rbac.authorization.k8s.io/v1";
-    format!(
-        "{api}\nkind: RoleBinding\nmetadata: {{name: leasehold-granter, namespace: {namespace}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: leasehold-granter}}\n{account}\n---\n\
-         {api}\nkind: Role\nmetadata: {{name: leasehold-bind, namespace: {namespace}}}\nrules: [{{apiGroups: [rbac.authorization.k8s.io], resources: [roles, clusterroles], verbs: [bind], resourceNames: [{}]}}]\n---\n\
-         {api}\nkind: RoleBinding\nmetadata: {{name: leasehold-bind, namespace: {namespace}}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: leasehold-bind}}\n{account}\n",
-        names.join(", ")
-    )
 }

@@ -6,6 +6,7 @@
 
 pub mod agenda;
 pub mod call;
+pub mod consent;
 pub mod decide;
 pub mod digest;
 pub mod ending;

@@ -205,7 +205,7 @@ pub struct Observed {
     pub enforcement: Enforcement,
     /// The audiences a token has that asks for none.
     pub api_audiences: Vec<String>,
-    /// The namespace the kubeconfig and messages speak of; live leases of the same lifecycle, without this one: all, and the requester's.
+    /// Live leases of the same lifecycle, without this one: all, and those of the same requester.
     pub live: (usize, usize),
     pub children: BTreeMap<Child, Known>,
     /// Objects of the lease that have a name it would not give them today.

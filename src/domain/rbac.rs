@@ -188,6 +188,28 @@ fn url_covered(list: &[String], url: &str) -> bool {
     list.iter().any(|entry| entry == url || entry.ends_with('*') && url.starts_with(entry.trim_end_matches('*')))
 }
 
+/// The most rules, and the most bytes of canonical JSON, of one role that a status holds: 16 grants have to fit.
+const RECORDED: (usize, usize) = (32, 8192);
+/// The bounds of the schema of a recorded rule: values in a list, and bytes of a verb, a name, a path.
+const LISTED: usize = 64;
+const VERB: usize = 128;
+const NAME: usize = 253;
+const PATH: usize = 512;
+
+/// Whether a status can hold these rules; where it cannot, their digest speaks for them.
+#[must_use]
+pub fn recordable(rules: &[PolicyRule]) -> bool {
+    let fits =
+        |list: &[String], max: usize| list.len() <= LISTED && list.iter().all(|text| text.chars().count() <= max);
+    let bounded = |rule: &PolicyRule| {
+        fits(&rule.verbs, VERB)
+            && [&rule.api_groups, &rule.resources, &rule.resource_names].into_iter().all(|list| fits(list, NAME))
+            && fits(&rule.non_resource_urls, PATH)
+    };
+    let small = || super::digest::canonical(&rules).is_ok_and(|text| text.len() <= RECORDED.1);
+    rules.len() <= RECORDED.0 && rules.iter().all(bounded) && small()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
@@ -344,5 +366,19 @@ mod tests {
         for rules in [&all[..], &all[..1], &[]] {
             assert_eq!(digest(rules), digest::sha256(&digest::canonical(&rules).unwrap()));
         }
+    }
+
+    #[test]
+    fn only_rules_that_a_status_can_hold_are_recorded() {
+        let rule = |names: usize| PolicyRule {
+            verbs: vec!["get".into()],
+            resources: vec!["pods".into()],
+            resource_names: (0..names).map(|n| format!("n{n}")).collect(),
+            ..PolicyRule::default()
+        };
+        assert!(recordable(&[]) && recordable(&[rule(64)]) && recordable(&vec![rule(0); 32]));
+        assert!(!recordable(&[rule(65)]), "a list longer than the schema's");
+        assert!(!recordable(&vec![rule(0); 33]), "more rules than the schema's");
+        assert!(!recordable(&vec![rule(64); 32]), "more bytes than a status should have");
     }
 }

@@ -11,6 +11,7 @@ use super::{
 use crate::api::{
     Condition, ConditionStatus, Duration, Time,
     condition::{bound, set, unset},
+    lease::SecretDelivery,
     lifecycle::{DeliveryType, OnRoleChange},
     quantities::seconds,
     reasons::{ConditionType, EndReason, Evidence, Happening, LeaseReason, Phase},
@@ -22,8 +23,6 @@ use crate::api::{
 
 /// Who writes records that nobody else caused.
 const OPERATOR: &str = "leasehold";
-/// The most rules of a role that a status holds.
-const MAX_RULES: usize = 32;
 
 /// A status in the making.
 struct Draft<'a> {
@@ -124,6 +123,18 @@ pub fn not_enforced(seen: &Observed, now: Time, why: &str) -> CredentialLeaseSta
     draft.done()
 }
 
+/// The operator has only just started, or waits for its watches.
+#[must_use]
+pub fn not_known_yet(seen: &Observed, now: Time) -> CredentialLeaseStatus {
+    let mut draft = Draft::new(seen, now);
+    let (message, pending) = ("the operator has not read everything yet", Phase::Pending.as_str());
+    draft
+        .condition(ConditionType::Allowed, ConditionStatus::Unknown, LeaseReason::Checking.as_str(), message)
+        .phase(Phase::Pending, message)
+        .condition(ConditionType::Reconciling, ConditionStatus::True, pending, message);
+    draft.done()
+}
+
 /// A call did not work and will be tried again.
 #[must_use]
 pub fn retrying(seen: &Observed, now: Time) -> CredentialLeaseStatus {
@@ -174,7 +185,7 @@ pub fn issued(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let deadline = seen.deadline().unwrap_or(now);
     let end = token.as_ref().map_or(deadline, |t| t.expires.min(deadline));
     draft.status.expiration_time = Some(end);
-    let outlives = outlives_until(seen, token.as_ref().map(|t| t.expires), deadline);
+    let outlives = offline_expiration_time(seen, token.as_ref().map(|t| t.expires), deadline);
     let account = seen.present(&Child::Account).cloned();
     let secret = seen.present(&Child::Secret).cloned();
     let credential = draft.credential();
@@ -183,7 +194,7 @@ pub fn issued(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     credential.secret = secret.map(|id| DeliveredSecret { name: id.name, uid: id.uid, deletion_time: None });
     credential.credential_id = token.as_ref().and_then(|t| t.credential_id.clone());
     credential.token_expiration_time = token.as_ref().map(|t| t.expires);
-    credential.outlives_until = outlives;
+    credential.offline_expiration_time = outlives;
     let shorter = if end < deadline {
         format!(
             " (the API server gave the token {} less than was asked)",
@@ -239,7 +250,7 @@ fn delivered(seen: &Observed) -> String {
 }
 
 /// Until when a verifier that never asks the API server may accept a token of the lease.
-fn outlives_until(seen: &Observed, token_expires: Option<Time>, deadline: Time) -> Option<Time> {
+fn offline_expiration_time(seen: &Observed, token_expires: Option<Time>, deadline: Time) -> Option<Time> {
     seen.verified_offline().then(|| token_expires.unwrap_or_else(|| deadline.plus_millis(ending::MINTED_TOKEN_MILLIS)))
 }
 
@@ -263,7 +274,7 @@ pub fn resolve(seen: &Observed) -> Option<ResolvedRequest> {
     let grants = spec.grants.iter().filter_map(|name| {
         let grant = lifecycle.spec.grant(name)?;
         let role = seen.learned.roles_after.get(name).and_then(Option::as_ref).or_else(|| seen.roles.get(name))?;
-        let rules = if role.rules.len() <= MAX_RULES { role.rules.clone() } else { vec![] };
+        let rules = if rbac::recordable(&role.rules) { role.rules.clone() } else { vec![] };
         Some(ResolvedGrant {
             name: name.clone(),
             namespace: seen.lease.namespace.clone(),
@@ -279,7 +290,10 @@ pub fn resolve(seen: &Observed) -> Option<ResolvedRequest> {
         grants: grants.collect(),
         ttl: seen.ttl()?,
         audiences: seen.audiences(),
-        delivery: ResolvedDelivery { kind: spec.delivery.kind, secret_name: seen.secret_name() },
+        delivery: ResolvedDelivery {
+            kind: spec.delivery.kind,
+            secret: seen.secret_name().map(|name| SecretDelivery { name }),
+        },
     })
 }
 
@@ -420,7 +434,7 @@ pub fn revoked(seen: &Observed, now: Time, end: &End) -> CredentialLeaseStatus {
     let credential = draft.credential();
     credential.revocation_time = Some(now);
     credential.revocation_lag_seconds = Some(seconds(now.since(end_time)));
-    credential.outlives_until = offline;
+    credential.offline_expiration_time = offline;
     let (reason, message) = match offline {
         Some(until) => (
             LeaseReason::NotRevocableOffline,
@@ -439,7 +453,7 @@ pub fn revoked(seen: &Observed, now: Time, end: &End) -> CredentialLeaseStatus {
             reason.as_str(),
             "the credential's death is being proven",
         )
-        .record(Happening::Revoked, &format!("{} s after the end", seconds(now.since(end_time))));
+        .record(Happening::Removed, &format!("{} s after the end", seconds(now.since(end_time))));
     draft.done()
 }
 
@@ -503,5 +517,5 @@ fn prove(draft: &mut Draft, evidence: Evidence) {
     credential.evidence = Some(evidence);
     draft
         .condition(ConditionType::Revoked, ConditionStatus::True, evidence.as_str(), evidence.meaning())
-        .record(Happening::Verified, evidence.as_str());
+        .record(Happening::Revoked, evidence.as_str());
 }

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::reasons::{Evidence, Phase},
+    api::reasons::{EndReason, Evidence, Phase},
     domain::agenda::Lane,
 };
 
@@ -36,6 +36,16 @@ struct PhaseLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LaneLabel {
     lane: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabel {
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -98,6 +108,7 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     api: Family<ApiAnswer, Counter>,
     leases: Family<PhaseLabel, Gauge>,
+    ended: Family<ReasonLabel, Counter>,
     issue: Histogram,
     revocation: Family<EvidenceLabel, Histogram, fn() -> Histogram>,
     overdue: Gauge,
@@ -125,6 +136,7 @@ impl Metrics {
             registry: Mutex::default(),
             api: Family::default(),
             leases: Family::default(),
+            ended: Family::default(),
             issue: issue_buckets(),
             revocation: Family::new_with_constructor(revocation_buckets as fn() -> Histogram),
             overdue: Gauge::default(),
@@ -140,6 +152,14 @@ impl Metrics {
             metrics.api.clone(),
         );
         registry.register("leases", "Leases by phase", metrics.leases.clone());
+        registry.register(
+            "ended_leases",
+            "Leases that ended, were denied or failed, by what ended them",
+            metrics.ended.clone(),
+        );
+        let build: Family<VersionLabel, Gauge> = Family::default();
+        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "The version that runs; always 1", build);
         registry.register(
             "issue_duration_seconds",
             "Seconds from a lease's creation to a usable credential",
@@ -188,6 +208,11 @@ impl Metrics {
     /// A credential became usable so many milliseconds after its lease was created.
     pub fn issued(&self, millis: i64) {
         self.issue.observe(secs(millis));
+    }
+
+    /// A lease ended.
+    pub fn ended(&self, reason: EndReason) {
+        self.ended.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
     /// A revocation was proven; it had come so many milliseconds after the end.

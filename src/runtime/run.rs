@@ -65,7 +65,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let stop = stop_on_signals()?;
     let (clock, metrics) = (Clock::system(), Metrics::new());
     let cluster = client::connect(&clock, &metrics).await?;
-    let exchange = Exchange::new(cluster.client.clone(), Duration::from_secs(settings.call_timeout));
+    let exchange = Exchange::new(cluster.client.clone(), settings.call_timeout);
     let (audit, writer) = Audit::to(std::io::stdout());
     let retention = i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX);
     let index = Arc::new(Index::new(audit, observed::Settings { retention_millis: retention }, clock.now()));

@@ -15,7 +15,7 @@ pub struct Settings {
     #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]
     pub listen: SocketAddr,
 
-    /// How long ended leases stay before they are deleted, like 30m, 24h or 168h.
+    /// How long ended leases stay before they are deleted, like 30m, 24h or 168h; 0s: not at all.
     #[arg(long, env = "LEASEHOLD_RETENTION", default_value = "24h", value_name = "DURATION", value_parser = duration)]
     pub retention: Duration,
 
@@ -23,9 +23,9 @@ pub struct Settings {
     #[arg(long, env = "LEASEHOLD_SERVER_URL", value_name = "URL")]
     pub server_url: Option<String>,
 
-    /// How long one request to the API server may take, in seconds.
-    #[arg(long, env = "LEASEHOLD_CALL_TIMEOUT", default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=120))]
-    pub call_timeout: u64,
+    /// How long one request to the API server may take, like 10s; at most 2m.
+    #[arg(long, env = "LEASEHOLD_CALL_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = call_timeout)]
+    pub call_timeout: Duration,
 
     /// Leases that are issued at the same time.
     #[arg(long, env = "LEASEHOLD_ISSUE_WIDTH", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -60,6 +60,12 @@ pub enum LogFormat {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed: crate::api::Duration = text.parse().map_err(|e: crate::api::quantities::BadDuration| e.to_string())?;
     u64::try_from(parsed.as_secs()).map(Duration::from_secs).map_err(|e| e.to_string())
+}
+
+fn call_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration(text)?;
+    let fits = (1..=120).contains(&timeout.as_secs());
+    fits.then_some(timeout).ok_or_else(|| "write a duration from 1s to 2m".to_owned())
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ fn offline_verified_tokens_live_at_least_ten_minutes_and_nothing_is_claimed_too_
         tenant.lease("offline", "sts", foreign).await?;
         let status = tenant.lease_in("offline", Phase::Active).await?.status.context("no status")?;
         let credential = status.credential.context("no credential")?;
-        ensure!(credential.outlives_until == credential.token_expiration_time, "{credential:?}");
+        ensure!(credential.offline_expiration_time == credential.token_expiration_time, "{credential:?}");
 
         // Taking the grant back ends the lease, and leaves it there to be read.
         let patch = json!({"spec": {"stopPolicy": "HoldAndRevoke"}});

@@ -90,13 +90,13 @@ async fn ends_a_lease(lab: &Lab, cause: Cause) -> Result<()> {
 async fn told(lab: &Lab, uid: &str, reasons: &[EndReason], evidence: Evidence) -> Result<()> {
     let lines = eventually_seeing("the proof in the audit stream", Duration::from_secs(60), || async {
         let lines = trail::trail(&lab.said()?, uid);
-        let proven = lines.iter().any(|line| line.record.event == Happening::Verified);
+        let proven = lines.iter().any(|line| line.record.event == Happening::Revoked);
         Ok::<_, anyhow::Error>(if proven { Look::Done(lines) } else { Look::NotYet(format!("{lines:?}")) })
     })
     .await?;
     let ended = trail::detail(&lines, Happening::Ended)?;
     ensure!(reasons.iter().any(|reason| ended.starts_with(&format!("{reason}: "))), "ended by {ended}");
-    let verified = trail::detail(&lines, Happening::Verified)?;
+    let verified = trail::detail(&lines, Happening::Revoked)?;
     ensure!(verified == evidence.as_str(), "proven by {verified}");
     Ok(())
 }

@@ -87,7 +87,7 @@ fn every_phase_is_conform_and_the_record_is_the_same_everywhere() {
             let of = |e: &&Event| e.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some("whole");
             let mut reasons: Vec<String> = events.iter().filter(of).filter_map(|e| e.reason.clone()).collect();
             reasons.sort();
-            let done = reasons == ["Allowed", "Ended", "Issued", "Revoked", "Verified"];
+            let done = reasons == ["Allowed", "Ended", "Issued", "Removed", "Revoked"];
             Ok::<_, anyhow::Error>(if done { Look::Done(()) } else { Look::NotYet(format!("{reasons:?}")) })
         })
         .await
