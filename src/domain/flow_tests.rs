@@ -6,6 +6,7 @@ use super::{
     world::{Fault, START, World, rule},
 };
 use crate::api::{
+    Time,
     condition::{self, ConditionStatus},
     reasons::{EndReason, Evidence, Phase},
 };
@@ -229,4 +230,26 @@ fn the_history_verifies_after_every_life() {
         let events: Vec<&str> = history.records.iter().map(|r| r.event.as_str()).collect();
         assert_eq!(events, ["Requested", "Allowed", "Issued", "Ended", "Revoked", "Verified"]);
     }
+}
+
+#[test]
+fn a_lease_ends_with_a_token_that_the_api_server_made_shorter() {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    world.token_millis = 20_000;
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_time, Some(Time::from_millis(START + 20_000)));
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+}
+
+#[test]
+fn a_ttl_that_was_set_before_the_lifecycle_allowed_less_is_refused() {
+    let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+    (world.ttl, world.may_lease) = (None, true);
+    world.lifecycle.as_mut().unwrap()["terms"]["ttl"] = serde_json::json!({"max": "8h", "default": "8h"});
+    world.broken = vec![(|call| matches!(call, Call::Create(Child::Job)), Class::Transient)];
+    world.run(&mut memory, |w| w.status.phase == Some(Phase::Pending));
+    world.broken.clear();
+    world.lifecycle.as_mut().unwrap()["terms"]["ttl"] = serde_json::json!({"max": "1h", "default": "15m"});
+    world.run(&mut memory, |w| active(w) || at_rest(w));
+    assert_eq!(world.status.phase, Some(Phase::Denied), "until {:?}", world.status.expiration_time);
 }

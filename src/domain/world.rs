@@ -45,6 +45,10 @@ impl Fault {
 pub struct World {
     pub now: i64,
     pub delivery: &'static str,
+    /// What the lease asks for; `None`: nothing.
+    pub ttl: Option<&'static str>,
+    /// How long the API server lets a token live, in milliseconds.
+    pub token_millis: i64,
     pub exists: bool,
     pub version: u64,
     pub status: CredentialLeaseStatus,
@@ -82,6 +86,8 @@ impl World {
         Self {
             now: START,
             delivery,
+            ttl: Some("60s"),
+            token_millis: 600_000,
             exists: true,
             version: 1,
             status: CredentialLeaseStatus::default(),
@@ -128,7 +134,7 @@ impl World {
     /// What a visit sees: the watches, and what the process remembers.
     pub fn observe(&self, memory: &Memory) -> Observed {
         let spec = json!({
-            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": "60s", "reason": "r",
+            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": self.ttl, "reason": "r",
             "delivery": {"type": self.delivery}, "requestedBy": {"username": "ci"},
         });
         let lease = LeaseSeen {
@@ -219,7 +225,7 @@ impl World {
             Call::MintToken { account } => match self.objects.get(&Child::Account) {
                 Some((id, true)) if id.uid == account.uid => {
                     self.tokens.push(id.uid.clone());
-                    Answer::Token(TokenFacts { credential_id: None, expires: Time::from_millis(self.now + 600_000) })
+                    Answer::Token(TokenFacts { credential_id: None, expires: Time::from_millis(self.now + self.token_millis) })
                 }
                 _ => Self::failed(Class::Conflict),
             },
