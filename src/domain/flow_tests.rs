@@ -253,3 +253,26 @@ fn a_ttl_that_was_set_before_the_lifecycle_allowed_less_is_refused() {
     world.run(&mut memory, |w| active(w) || at_rest(w));
     assert_eq!(world.status.phase, Some(Phase::Denied), "until {:?}", world.status.expiration_time);
 }
+
+#[test]
+fn a_role_that_could_not_be_read_is_not_said_to_be_missing() {
+    let mut world = World::new("TokenRequest");
+    world.roles_watched = false;
+    world.broken = vec![(|call| *call == Call::ReadRole { grant: "b".into() }, Class::Transient)];
+    world.run(&mut Memory::default(), |w| w.status.phase.is_some());
+    assert_eq!(world.status.phase, Some(Phase::Pending), "{:?}", world.status.conditions);
+}
+
+#[test]
+fn a_token_that_a_crash_forgot_is_not_said_to_be_dead_before_its_deadline() {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    (world.ttl, world.audiences, world.token_millis) = (Some("1h"), vec!["sts"], 3_600_000);
+    world.lifecycle.as_mut().unwrap()["terms"]["audiences"] = serde_json::json!(["sts"]);
+    world.run(&mut memory, |w| w.objects.contains_key(&Child::Secret));
+    assert!(!active(&world));
+    world.exists = false;
+    world.run(&mut Memory::default(), at_rest);
+    let credential = world.status.credential.unwrap();
+    assert_eq!(credential.evidence, Some(Evidence::AccountGoneAndExpired));
+    assert!(credential.verified_time >= Some(Time::from_millis(START + 3_600_000)), "{:?}", credential.verified_time);
+}

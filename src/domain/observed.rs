@@ -1,6 +1,6 @@
 //! What is known about one lease: the only input of every decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{call::Call, call::Failure, terms::Refusal};
 use crate::api::{
@@ -182,8 +182,8 @@ pub struct Learned {
     pub full: Option<Refusal>,
     /// The roles as they were read after their bindings were in force.
     pub roles_after: BTreeMap<String, Option<RoleSeen>>,
-    /// Roles that were read to confirm that they are missing.
-    pub roles_confirmed: bool,
+    /// Grants whose roles were read, because a watch did not have them.
+    pub roles_confirmed: BTreeSet<String>,
     /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
     pub failed: Vec<(Call, Failure)>,
 }

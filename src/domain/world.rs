@@ -57,6 +57,10 @@ pub struct World {
     pub rules: Vec<PolicyRule>,
     /// What a GET of the role answers from now on, where it differs from what a watch has.
     pub rules_now: Option<Vec<PolicyRule>>,
+    /// Whether the watches have the roles; a GET always finds them.
+    pub roles_watched: bool,
+    /// For whom the tokens are; nobody named: for the API server, `api`.
+    pub audiences: Vec<&'static str>,
     pub may_lease: bool,
     pub objects: BTreeMap<Child, (ObjectId, bool)>,
     /// The account's UID in each token that was minted.
@@ -101,6 +105,8 @@ impl World {
             lifecycle_uid: "lifecycle".into(),
             rules: vec![rule(&["get"])],
             rules_now: None,
+            roles_watched: true,
+            audiences: vec![],
             may_lease: true,
             objects: BTreeMap::new(),
             tokens: vec![],
@@ -134,7 +140,7 @@ impl World {
     /// What a visit sees: the watches, and what the process remembers.
     pub fn observe(&self, memory: &Memory) -> Observed {
         let spec = json!({
-            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": self.ttl, "reason": "r",
+            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": self.ttl, "reason": "r", "audiences": self.audiences,
             "delivery": {"type": self.delivery}, "requestedBy": {"username": "ci"},
         });
         let lease = LeaseSeen {
@@ -170,7 +176,11 @@ impl World {
         Observed {
             lease,
             lifecycle,
-            roles: [("a".to_owned(), self.role(false)), ("b".to_owned(), self.role(false))].into(),
+            roles: ["a", "b"]
+                .iter()
+                .filter(|_| self.roles_watched)
+                .map(|g| ((*g).to_owned(), self.role(false)))
+                .collect(),
             enforcement: Enforcement::Enforced,
             api_audiences: vec!["api".into()],
             live: (0, 0),
