@@ -9,6 +9,7 @@ use crate::api::{
     Time,
     condition::{self, ConditionStatus},
     reasons::{EndReason, Evidence, Phase},
+    status::PolicyRule,
 };
 
 fn active(world: &World) -> bool {
@@ -275,4 +276,23 @@ fn a_token_that_a_crash_forgot_is_not_said_to_be_dead_before_its_deadline() {
     let credential = world.status.credential.unwrap();
     assert_eq!(credential.evidence, Some(Evidence::AccountGoneAndExpired));
     assert!(credential.verified_time >= Some(Time::from_millis(START + 3_600_000)), "{:?}", credential.verified_time);
+}
+
+#[test]
+fn rules_that_no_status_may_hold_are_left_to_their_digest() {
+    let names = |count: usize, length: usize| PolicyRule {
+        resource_names: (0..count).map(|n| format!("{n:0length$}")).collect(),
+        ..rule(&["get"])
+    };
+    let cases = [(names(64, 8), 1), (names(65, 8), 0), (names(1, 254), 0), (names(64, 250), 1), (names(64, 257), 0)];
+    for (role, kept) in cases {
+        let mut world = World::new("TokenRequest");
+        world.rules = vec![role.clone()];
+        world.run(&mut Memory::default(), active);
+        assert_eq!(world.status.request.unwrap().grants[0].rules.len(), kept, "{} names", role.resource_names.len());
+    }
+    let mut world = World::new("TokenRequest");
+    world.rules = vec![names(64, 200); 32];
+    world.run(&mut Memory::default(), active);
+    assert_eq!(world.status.request.unwrap().grants[0].rules, []);
 }

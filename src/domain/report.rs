@@ -16,14 +16,14 @@ use crate::api::{
     reasons::{ConditionType, EndReason, Evidence, Happening, LeaseReason, Phase},
     status::{
         AccountIdentity, BindingStatus, CredentialLeaseStatus, CredentialStatus, DeliveredSecret, ObjectIdentity,
-        ResolvedDelivery, ResolvedGrant, ResolvedRequest,
+        PolicyRule, ResolvedDelivery, ResolvedGrant, ResolvedRequest,
     },
 };
 
 /// Who writes records that nobody else caused.
 const OPERATOR: &str = "leasehold";
-/// The most rules of a role that a status holds.
-const MAX_RULES: usize = 32;
+/// The most rules of a role that a status holds, entries of one of their lists, and bytes of all of a role's entries.
+const MAX_RULES: (usize, usize, usize) = (32, 64, 16 << 10);
 
 /// A status in the making.
 struct Draft<'a> {
@@ -263,7 +263,7 @@ pub fn resolve(seen: &Observed) -> Option<ResolvedRequest> {
     let grants = spec.grants.iter().filter_map(|name| {
         let grant = lifecycle.spec.grant(name)?;
         let role = seen.learned.roles_after.get(name).and_then(Option::as_ref).or_else(|| seen.roles.get(name))?;
-        let rules = if role.rules.len() <= MAX_RULES { role.rules.clone() } else { vec![] };
+        let rules = if keepable(&role.rules) { role.rules.clone() } else { vec![] };
         Some(ResolvedGrant {
             name: name.clone(),
             namespace: seen.lease.namespace.clone(),
@@ -281,6 +281,26 @@ pub fn resolve(seen: &Observed) -> Option<ResolvedRequest> {
         audiences: seen.audiences(),
         delivery: ResolvedDelivery { kind: spec.delivery.kind, secret_name: seen.secret_name() },
     })
+}
+
+/// Whether rules fit into a status: a write that the API server refuses would leave an issued credential without a record.
+fn keepable(rules: &[PolicyRule]) -> bool {
+    let (most, entries, bytes) = MAX_RULES;
+    let fits =
+        |rule: &PolicyRule| lists(rule).iter().all(|(l, max)| l.len() <= entries && l.iter().all(|e| e.len() <= *max));
+    let size = rules.iter().flat_map(lists).flat_map(|(list, _)| list).map(String::len).sum::<usize>();
+    rules.len() <= most && size <= bytes && rules.iter().all(fits)
+}
+
+/// The lists of a rule, with the longest entry that the schema takes in each.
+fn lists(rule: &PolicyRule) -> [(&Vec<String>, usize); 5] {
+    [
+        (&rule.verbs, 128),
+        (&rule.api_groups, 253),
+        (&rule.resources, 253),
+        (&rule.resource_names, 253),
+        (&rule.non_resource_urls, 512),
+    ]
 }
 
 /// An active lease, with what has been noticed since it was issued.
