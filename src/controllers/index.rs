@@ -89,6 +89,8 @@ struct Row {
     phase: Option<Phase>,
     created: Time,
     expires: Option<Time>,
+    /// When it ended, if it has.
+    end: Option<Time>,
     /// The last record that went into the audit stream.
     told: i64,
     memory: Memory,
@@ -189,7 +191,7 @@ impl Index {
         self.tell(&mut inner, &uid, lease.status.as_ref());
         inner.count(&uid);
         let synced = inner.all_synced();
-        let own_end = inner.leases.get(&uid).and_then(|row| row.expires.filter(|_| !row.is_final()));
+        let own_end = inner.leases.get(&uid).and_then(|row| row.end.or(row.expires).filter(|_| !row.is_final()));
         // Before every first list is there, only ends by the lease's own evidence may run.
         let (lane, at) = match (synced, own_end) {
             (true, _) => (lane, at),
@@ -515,6 +517,7 @@ impl Row {
             phase: None,
             created: Time::from_millis(0),
             expires: None,
+            end: None,
             told: 0,
             memory: Memory::default(),
             epoch: 0,
@@ -536,15 +539,17 @@ impl Row {
         }
     }
 
-    /// Ends are served in the order in which they were due, also those that a starting process finds.
+    /// Since when the lease has to be visited; `None`: now. Ends are served in the order in which they came, also those that a
+    /// starting process finds. An end from another cause than the deadline has come already: it never waits for the deadline.
     fn due(&self) -> Option<Time> {
-        if self.lane() == Lane::End { self.expires } else { None }
+        if self.lane() == Lane::End { self.end } else { None }
     }
 
     fn learn(&mut self, status: Option<&CredentialLeaseStatus>) {
         let Some(status) = status else { return };
         self.issued = status.issue_time.is_some();
         self.ended = status.end_time.is_some();
+        self.end = status.end_time;
         self.phase = status.phase;
         self.expires = status.expiration_time.or(self.expires);
     }
@@ -898,3 +903,6 @@ impl Inner {
         Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,10 @@ use super::{
     world::{Fault, START, World, rule},
 };
 use crate::api::{
+    Time,
     condition::{self, ConditionStatus},
     reasons::{EndReason, Evidence, Phase},
+    status::PolicyRule,
 };
 
 fn active(world: &World) -> bool {
@@ -229,4 +231,68 @@ fn the_history_verifies_after_every_life() {
         let events: Vec<&str> = history.records.iter().map(|r| r.event.as_str()).collect();
         assert_eq!(events, ["Requested", "Allowed", "Issued", "Ended", "Removed", "Revoked"]);
     }
+}
+
+#[test]
+fn a_lease_ends_with_a_token_that_the_api_server_made_shorter() {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    world.token_millis = 20_000;
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_time, Some(Time::from_millis(START + 20_000)));
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+}
+
+#[test]
+fn a_ttl_that_was_set_before_the_lifecycle_allowed_less_is_refused() {
+    let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+    (world.ttl, world.may_lease) = (None, true);
+    world.lifecycle.as_mut().unwrap()["terms"]["ttl"] = serde_json::json!({"max": "8h", "default": "8h"});
+    world.broken = vec![(|call| matches!(call, Call::Create(Child::Job)), Class::Transient)];
+    world.run(&mut memory, |w| w.status.phase == Some(Phase::Pending));
+    world.broken.clear();
+    world.lifecycle.as_mut().unwrap()["terms"]["ttl"] = serde_json::json!({"max": "1h", "default": "15m"});
+    world.run(&mut memory, |w| active(w) || at_rest(w));
+    assert_eq!(world.status.phase, Some(Phase::Denied), "until {:?}", world.status.expiration_time);
+}
+
+#[test]
+fn a_role_that_could_not_be_read_is_not_said_to_be_missing() {
+    let mut world = World::new("TokenRequest");
+    world.roles_watched = false;
+    world.broken = vec![(|call| *call == Call::ReadRole { grant: "b".into() }, Class::Transient)];
+    world.run(&mut Memory::default(), |w| w.status.phase.is_some());
+    assert_eq!(world.status.phase, Some(Phase::Pending), "{:?}", world.status.conditions);
+}
+
+#[test]
+fn a_token_that_a_crash_forgot_is_not_said_to_be_dead_before_its_deadline() {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    (world.ttl, world.audiences, world.token_millis) = (Some("1h"), vec!["sts"], 3_600_000);
+    world.lifecycle.as_mut().unwrap()["terms"]["audiences"] = serde_json::json!(["sts"]);
+    world.run(&mut memory, |w| w.objects.contains_key(&Child::Secret));
+    assert!(!active(&world));
+    world.exists = false;
+    world.run(&mut Memory::default(), at_rest);
+    let credential = world.status.credential.unwrap();
+    assert_eq!(credential.evidence, Some(Evidence::AccountGoneAndExpired));
+    assert!(credential.verified_time >= Some(Time::from_millis(START + 3_600_000)), "{:?}", credential.verified_time);
+}
+
+#[test]
+fn rules_that_no_status_may_hold_are_left_to_their_digest() {
+    let names = |count: usize, length: usize| PolicyRule {
+        resource_names: (0..count).map(|n| format!("{n:0length$}")).collect(),
+        ..rule(&["get"])
+    };
+    let cases = [(names(64, 8), 1), (names(65, 8), 0), (names(1, 254), 0), (names(64, 250), 1), (names(64, 257), 0)];
+    for (role, kept) in cases {
+        let mut world = World::new("TokenRequest");
+        world.rules = vec![role.clone()];
+        world.run(&mut Memory::default(), active);
+        assert_eq!(world.status.request.unwrap().grants[0].rules.len(), kept, "{} names", role.resource_names.len());
+    }
+    let mut world = World::new("TokenRequest");
+    world.rules = vec![names(64, 200); 32];
+    world.run(&mut Memory::default(), active);
+    assert_eq!(world.status.request.unwrap().grants[0].rules, []);
 }

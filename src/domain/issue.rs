@@ -94,10 +94,12 @@ fn confirmations(seen: &Observed, refusals: &[terms::Refusal]) -> Vec<Call> {
     match &seen.lifecycle {
         LifecycleSeen::Absent { confirmed: false } => vec![Call::ReadLifecycle],
         LifecycleSeen::Present(l) if !l.confirmed => vec![Call::ReadLifecycle],
-        LifecycleSeen::Present(_) if !seen.learned.roles_confirmed => refusals
+        LifecycleSeen::Present(_) => refusals
             .iter()
             .filter_map(|r| match r {
-                terms::Refusal::RoleNotFound { grant, .. } => Some(Call::ReadRole { grant: grant.clone() }),
+                terms::Refusal::RoleNotFound { grant, .. } if !seen.learned.roles_confirmed.contains(grant) => {
+                    Some(Call::ReadRole { grant: grant.clone() })
+                }
                 _ => None,
             })
             .collect(),

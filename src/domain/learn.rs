@@ -120,7 +120,7 @@ fn role(seen: &mut Observed, grant: String, found: Option<super::observed::RoleS
         return;
     }
     // It was read because a watch did not have it.
-    seen.learned.roles_confirmed = true;
+    seen.learned.roles_confirmed.insert(grant.clone());
     if let Some(role) = found {
         seen.roles.insert(grant, role);
     }

@@ -1,6 +1,6 @@
 //! What is known about one lease: the only input of every decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{call::Call, call::Failure, terms::Refusal};
 use crate::api::{
@@ -182,8 +182,8 @@ pub struct Learned {
     pub full: Option<Refusal>,
     /// The roles as they were read after their bindings were in force.
     pub roles_after: BTreeMap<String, Option<RoleSeen>>,
-    /// Roles that were read to confirm that they are missing.
-    pub roles_confirmed: bool,
+    /// Grants whose roles were read, because a watch did not have them.
+    pub roles_confirmed: BTreeSet<String>,
     /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
     pub failed: Vec<(Call, Failure)>,
 }
@@ -246,22 +246,28 @@ impl Observed {
         self.learned.failed.iter().find(|(c, _)| c == call).map(|(_, failure)| failure)
     }
 
-    /// The life of the lease: what it asks for, or the lifecycle's default.
+    /// The life of the lease: what it asks for; else what its deadline was set to, since a default may have changed after that;
+    /// else the lifecycle's default.
     #[must_use]
     pub fn ttl(&self) -> Option<Duration> {
+        let set =
+            || self.set_deadline().map(|at| Duration::from_secs((at.since(self.lease.created) + 999).div_euclid(1000)));
         let asked = self.lease.spec.as_ref().and_then(|s| s.ttl);
-        asked.or_else(|| self.lifecycle().map(|l| l.spec.terms.default_ttl()))
+        asked.or_else(set).or_else(|| self.lifecycle().map(|l| l.spec.terms.default_ttl()))
     }
 
-    /// When the lease ends. What is in the name of an account that exists counts: a lifecycle's default may have changed since.
+    /// When the lease ends.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
+        self.set_deadline().or_else(|| Some(self.lease.created.plus(self.ttl()?)))
+    }
+
+    /// The deadline as the account's name has it or the status says, whichever is earlier: an API server may give a token less.
+    fn set_deadline(&self) -> Option<Time> {
         let from_account =
             self.present(&Child::Account).and_then(|id| names::account_deadline(&id.name, &self.lease.uid));
-        match from_account {
-            Some(seconds) => Some(Time::from_millis(seconds.saturating_mul(1000))),
-            None => self.lease.status.expiration_time.or_else(|| Some(self.lease.created.plus(self.ttl()?))),
-        }
+        let from_account = from_account.map(|seconds| Time::from_millis(seconds.saturating_mul(1000)));
+        [from_account, self.lease.status.expiration_time].into_iter().flatten().min()
     }
 
     /// Whether the credential was issued, as far as the status says.

@@ -429,7 +429,9 @@ pub fn revoked(seen: &Observed, now: Time, end: &End) -> CredentialLeaseStatus {
         .or_else(|| seen.memory.token.as_ref().map(|t| t.expires));
     let offline = seen.verified_offline().then(|| {
         let last_mint = now.plus_millis(ending::MINTED_TOKEN_MILLIS);
-        if requester_mints { last_mint } else { token_expires.unwrap_or(last_mint) }
+        // A process that died may have delivered a token that nothing tells of: it lives to the deadline.
+        let unknown = || seen.deadline().map_or(last_mint, |at| at.max(last_mint));
+        if requester_mints { last_mint } else { token_expires.unwrap_or_else(unknown) }
     });
     let credential = draft.credential();
     credential.revocation_time = Some(now);

@@ -191,8 +191,8 @@ fn grants(r: &Request) -> Vec<Refusal> {
 }
 
 fn ttl(r: &Request) -> Vec<Refusal> {
-    let (asked, max) =
-        (r.spec.ttl.unwrap_or_else(|| r.lifecycle.spec.terms.default_ttl()), r.lifecycle.spec.terms.ttl.max);
+    let terms = &r.lifecycle.spec.terms;
+    let (asked, max) = (r.seen.ttl().unwrap_or_else(|| terms.default_ttl()), terms.ttl.max);
     let mut out = vec![];
     if asked > max {
         out.push(Refusal::TtlAboveMax { asked, max });

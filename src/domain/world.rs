@@ -45,6 +45,10 @@ impl Fault {
 pub struct World {
     pub now: i64,
     pub delivery: &'static str,
+    /// What the lease asks for; `None`: nothing.
+    pub ttl: Option<&'static str>,
+    /// How long the API server lets a token live, in milliseconds.
+    pub token_millis: i64,
     pub exists: bool,
     pub version: u64,
     pub status: CredentialLeaseStatus,
@@ -53,6 +57,10 @@ pub struct World {
     pub rules: Vec<PolicyRule>,
     /// What a GET of the role answers from now on, where it differs from what a watch has.
     pub rules_now: Option<Vec<PolicyRule>>,
+    /// Whether the watches have the roles; a GET always finds them.
+    pub roles_watched: bool,
+    /// For whom the tokens are; nobody named: for the API server, `api`.
+    pub audiences: Vec<&'static str>,
     pub may_lease: bool,
     pub objects: BTreeMap<Child, (ObjectId, bool)>,
     /// The account's UID in each token that was minted.
@@ -82,6 +90,8 @@ impl World {
         Self {
             now: START,
             delivery,
+            ttl: Some("60s"),
+            token_millis: 600_000,
             exists: true,
             version: 1,
             status: CredentialLeaseStatus::default(),
@@ -95,6 +105,8 @@ impl World {
             lifecycle_uid: "lifecycle".into(),
             rules: vec![rule(&["get"])],
             rules_now: None,
+            roles_watched: true,
+            audiences: vec![],
             may_lease: true,
             objects: BTreeMap::new(),
             tokens: vec![],
@@ -128,7 +140,7 @@ impl World {
     /// What a visit sees: the watches, and what the process remembers.
     pub fn observe(&self, memory: &Memory) -> Observed {
         let spec = json!({
-            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": "60s", "reason": "r",
+            "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": self.ttl, "reason": "r", "audiences": self.audiences,
             "delivery": {"type": self.delivery}, "requestedBy": {"username": "ci"},
         });
         let lease = LeaseSeen {
@@ -164,7 +176,11 @@ impl World {
         Observed {
             lease,
             lifecycle,
-            roles: [("a".to_owned(), self.role(false)), ("b".to_owned(), self.role(false))].into(),
+            roles: ["a", "b"]
+                .iter()
+                .filter(|_| self.roles_watched)
+                .map(|g| ((*g).to_owned(), self.role(false)))
+                .collect(),
             enforcement: Enforcement::Enforced,
             api_audiences: vec!["api".into()],
             live: (0, 0),
@@ -219,7 +235,7 @@ impl World {
             Call::MintToken { account } => match self.objects.get(&Child::Account) {
                 Some((id, true)) if id.uid == account.uid => {
                     self.tokens.push(id.uid.clone());
-                    Answer::Token(TokenFacts { credential_id: None, expires: Time::from_millis(self.now + 600_000) })
+                    Answer::Token(TokenFacts { credential_id: None, expires: Time::from_millis(self.now + self.token_millis) })
                 }
                 _ => Self::failed(Class::Conflict),
             },
