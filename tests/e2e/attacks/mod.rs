@@ -2,6 +2,7 @@
 //! successful once it is gone.
 
 mod call;
+mod collector;
 mod ground;
 mod issuing;
 mod lifecycles;
@@ -75,10 +76,12 @@ fn every_attack_is_refused_by_its_policy_and_succeeds_without_it() {
                 }
             }
         }
+        collector::is_free(&ground).await?;
         for table in &tables {
             wrong.extend(without(&ground, table).await.with_context(|| format!("without {}", table.policy))?);
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        collector::ends_namespaces(&ground).await?;
         ground.lab.stop().await
     });
 }
