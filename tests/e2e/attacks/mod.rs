@@ -3,10 +3,12 @@
 
 mod call;
 mod collector;
+mod enforcement;
 mod ground;
 mod issuing;
 mod lifecycles;
 mod requests;
+mod rights;
 mod secrets;
 mod self_limit;
 mod shapes;
