@@ -36,7 +36,10 @@ pub async fn ends_namespaces(ground: &Ground) -> Result<()> {
     for namespace in [ground.namespace.as_str(), ISSUING] {
         gone(ground, &format!("/api/v1/namespaces/{namespace}"), Some("Background")).await?;
     }
-    let me = Call::post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}));
+    let me = Call::post(
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}),
+    );
     eventually_seeing("the leased account's token to be refused", PATIENCE, || async {
         let answer = ground.carry_out(Who::Leased, me.clone().into()).await?;
         let seen = answer.brief();

@@ -22,22 +22,48 @@ const WEAKENINGS: &[(&str, &[&str])] = &[
     ("leasehold-self-limit has no binding", &["delete", "validatingadmissionpolicybinding", POLICY]),
     (
         "leasehold-self-limit is bound so that it denies nothing",
-        &["patch", "validatingadmissionpolicybinding", POLICY, "--type=merge", "-p", r#"{"spec":{"validationActions":["Audit"]}}"#],
+        &[
+            "patch",
+            "validatingadmissionpolicybinding",
+            POLICY,
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"validationActions":["Audit"]}}"#,
+        ],
     ),
     (
         "leasehold-self-limit is bound to less than everything",
-        &["patch", "validatingadmissionpolicybinding", POLICY, "--type=merge", "-p",
-            r#"{"spec":{"matchResources":{"namespaceSelector":{"matchLabels":{"a":"b"}}}}}"#],
+        &[
+            "patch",
+            "validatingadmissionpolicybinding",
+            POLICY,
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"matchResources":{"namespaceSelector":{"matchLabels":{"a":"b"}}}}}"#,
+        ],
     ),
     // One that no probe touches: seen by comparison alone.
     (
         "leasehold-lease-subjects has lost a validation",
-        &["patch", "validatingadmissionpolicy", "leasehold-lease-subjects", "--type=merge", "-p",
-            r#"{"spec":{"validations":[{"expression":"true"}]}}"#],
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-lease-subjects",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"validations":[{"expression":"true"}]}}"#,
+        ],
     ),
     (
         "leasehold-status lets requests pass when it fails",
-        &["patch", "validatingadmissionpolicy", "leasehold-status", "--type=merge", "-p", r#"{"spec":{"failurePolicy":"Ignore"}}"#],
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-status",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"failurePolicy":"Ignore"}}"#,
+        ],
     ),
 ];
 
@@ -55,10 +81,12 @@ fn without_its_policies_nothing_is_issued_and_everything_still_ends() {
         let (_, missing) = WEAKENINGS[0];
         lab.kubectl(missing, None).await?;
         tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::False, "PolicyNotEnforced").await?;
-        let gone = |l: &CredentialLease| l.status.as_ref().and_then(|s| s.credential.as_ref()).is_some_and(|c| c.revocation_time.is_some());
+        let gone = |l: &CredentialLease| {
+            l.status.as_ref().and_then(|s| s.credential.as_ref()).is_some_and(|c| c.revocation_time.is_some())
+        };
         let ended = tenant.lease_is("live", "taken down", gone).await?;
         on_time(&live, &ended)?;
-        let log = operator_log(&lab)?;
+        let log = lab.said()?;
         ensure!(log.contains("nothing is issued"), "the operator's log does not say that it stopped");
         lab.stop().await
     });
@@ -68,8 +96,13 @@ fn without_its_policies_nothing_is_issued_and_everything_still_ends() {
 async fn broken(lab: &Lab, tenant: &Tenant<'_>, name: &str, (what, how): (&str, &[&str])) -> Result<()> {
     lab.kubectl(how, None).await?;
     let lifecycle = tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::False, "PolicyNotEnforced").await?;
-    let said = condition::find(&lifecycle.status.context("no status")?.conditions, "Leasable").map(|c| c.message.clone());
-    ensure!(said.as_deref().is_some_and(|m| m.contains(what) && m.contains("kubectl apply -k config/policies && kubectl replace -k config/policies")), "{said:?}");
+    let said =
+        condition::find(&lifecycle.status.context("no status")?.conditions, "Leasable").map(|c| c.message.clone());
+    ensure!(
+        said.as_deref().is_some_and(|m| m.contains(what)
+            && m.contains("kubectl apply -k config/policies && kubectl replace -k config/policies")),
+        "{said:?}"
+    );
     tenant.lease(name, "nightly", |_| {}).await?;
     let waits = |lease: &CredentialLease| {
         let conditions = lease.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
@@ -80,7 +113,9 @@ async fn broken(lab: &Lab, tenant: &Tenant<'_>, name: &str, (what, how): (&str, 
     // Long enough for whoever would issue in spite of it.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let uid = lease.metadata.uid.context("no uid")?.replace('-', "");
-    let made = lab.kubectl(&["get", "serviceaccounts,jobs,roles,rolebindings", "-n", "leasehold-leases", "-o", "name"], None).await?;
+    let made = lab
+        .kubectl(&["get", "serviceaccounts,jobs,roles,rolebindings", "-n", "leasehold-leases", "-o", "name"], None)
+        .await?;
     ensure!(!made.contains(&uid), "something was made for it: {made}");
     // As the condition says.
     for verb in ["apply", "replace"] {
@@ -95,13 +130,10 @@ async fn broken(lab: &Lab, tenant: &Tenant<'_>, name: &str, (what, how): (&str, 
 fn on_time(live: &CredentialLease, ended: &CredentialLease) -> Result<()> {
     let due = live.status.as_ref().and_then(|s| s.expiration_time).context("no expirationTime")?;
     let status = ended.status.as_ref().context("no status")?;
-    let lag: f64 = status.credential.as_ref().and_then(|c| c.revocation_lag_seconds.as_deref()).context("no lag")?.parse()?;
+    let lag: f64 =
+        status.credential.as_ref().and_then(|c| c.revocation_lag_seconds.as_deref()).context("no lag")?.parse()?;
     ensure!(status.end_reason == Some(EndReason::Expired) && status.end_time == Some(due) && lag < 1.0, "{status:?}");
     Ok(())
-}
-
-fn operator_log(lab: &Lab) -> Result<String> {
-    lab.operator.lock().expect("no test panics while it holds this").as_ref().context("no operator")?.log()
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod enforcement;
 mod ground;
 mod issuing;
 mod lifecycles;
+mod races;
+mod remains;
 mod requests;
 mod rights;
 mod secrets;

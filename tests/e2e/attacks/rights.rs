@@ -17,25 +17,51 @@ fn beyond(opted_in: &str, stranger: &str) -> Vec<(&'static str, Call)> {
     let bound = |role| binding("leasehold-0123456789abcdef0123456789abcdef-x", role, lease_account());
     let mut calls = vec![
         ("binds a role that was not listed", Call::post(rbac(opted_in, "rolebindings"), bound(("Role", "author")))),
-        ("binds a ClusterRole that was not listed", Call::post(rbac(opted_in, "rolebindings"), bound(("ClusterRole", "view")))),
+        (
+            "binds a ClusterRole that was not listed",
+            Call::post(rbac(opted_in, "rolebindings"), bound(("ClusterRole", "view"))),
+        ),
         ("binds where nobody opted in", Call::post(rbac(stranger, "rolebindings"), bound(("ClusterRole", "view")))),
         ("unbinds where nobody opted in", Call::delete(rbac(stranger, "rolebindings/theirs"))),
         ("changes a RoleBinding where it may make them", Call::patch(rbac(opted_in, "rolebindings/author"), json!({}))),
-        ("gives a role that exceeds its own", Call::post(rbac(ISSUING, "roles"), role("lease-0123456789abcdef0123456789abcdef", json!([rule("", "secrets", "get", &["x"])])))),
+        (
+            "gives a role that exceeds its own",
+            Call::post(
+                rbac(ISSUING, "roles"),
+                role("lease-0123456789abcdef0123456789abcdef", json!([rule("", "secrets", "get", &["x"])])),
+            ),
+        ),
         ("escalates its own Role", Call::patch(rbac(ISSUING, "roles/leasehold"), json!({}))),
         ("makes a ClusterRole", Call::post(cluster_rbac("clusterroles"), json!({"metadata": {"name": "x"}}))),
-        ("binds cluster-wide", Call::post(cluster_rbac("clusterrolebindings"), cluster_binding("x", "cluster-admin", lease_account()))),
+        (
+            "binds cluster-wide",
+            Call::post(cluster_rbac("clusterrolebindings"), cluster_binding("x", "cluster-admin", lease_account())),
+        ),
         ("acts as the administrator", Call::get("/api/v1/namespaces").acting_as("admin", &["system:masters".into()])),
-        ("acts as an account", Call::get("/api/v1/namespaces").acting_as("system:serviceaccount:kube-system:default", &[])),
+        (
+            "acts as an account",
+            Call::get("/api/v1/namespaces").acting_as("system:serviceaccount:kube-system:default", &[]),
+        ),
         ("mints for itself", Call::post(core(SYSTEM, "serviceaccounts/leasehold/token"), token_request(600, &[]))),
-        ("mints for a tenant's account", Call::post(core(opted_in, "serviceaccounts/default/token"), token_request(600, &[]))),
+        (
+            "mints for a tenant's account",
+            Call::post(core(opted_in, "serviceaccounts/default/token"), token_request(600, &[])),
+        ),
         ("delivers where nobody opted in", Call::post(core(stranger, "secrets"), delivered("x"))),
         ("raises a lease", Call::post(leases(opted_in), lease("x", json!({"username": "x"})))),
         ("writes a lifecycle", Call::post(lifecycles(opted_in), lifecycle("x", json!([])))),
         ("changes a lease", Call::patch(format!("{}/x", leases(opted_in)), json!({}))),
         ("restarts a workload", Call::patch(apps(opted_in, "deployments/x"), json!({}))),
-        ("takes a policy away", Call::delete("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/leasehold-self-limit")),
-        ("unbinds a policy", Call::delete("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/leasehold-self-limit")),
+        (
+            "takes a policy away",
+            Call::delete("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/leasehold-self-limit"),
+        ),
+        (
+            "unbinds a policy",
+            Call::delete(
+                "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/leasehold-self-limit",
+            ),
+        ),
     ];
     for namespace in [opted_in, stranger, SYSTEM, ISSUING, "kube-system"] {
         calls.extend([
@@ -72,7 +98,9 @@ fn the_operator_may_nothing_beyond_its_shipped_rights() {
         let lab = Lab::shared().await?;
         let (tenant, stranger) = (lab.tenant("opted").await?, fresh("stranger"));
         let admin = lab.plane.admin();
-        let secret = |namespace: &str| Call::post(core(namespace, "secrets"), json!({"metadata": {"name": "foreign"}, "data": {"k": TOP_SECRET}}));
+        let secret = |namespace: &str| {
+            Call::post(core(namespace, "secrets"), json!({"metadata": {"name": "foreign"}, "data": {"k": TOP_SECRET}}))
+        };
         let theirs = binding("theirs", ("ClusterRole", "view"), json!([user("x")]));
         for call in [
             Call::post("/api/v1/namespaces", json!({"metadata": {"name": stranger}})),

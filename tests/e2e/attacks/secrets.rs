@@ -90,7 +90,9 @@ pub fn secret_type() -> Table {
         })
         // A dry run: where it succeeds, the namespace could never end.
         .attack("7", Tenant, "holds it by a finalizer", |g| {
-            on_delivered(g, |path| Call::patch(format!("{path}?dryRun=All"), json!({"metadata": {"finalizers": ["example.com/x"]}})))
+            on_delivered(g, |path| {
+                Call::patch(format!("{path}?dryRun=All"), json!({"metadata": {"finalizers": ["example.com/x"]}}))
+            })
         })
         .attack("7", Tenant, "makes it immutable", |g| {
             on_delivered(g, |path| Call::patch(path, json!({"immutable": true})))
