@@ -34,8 +34,10 @@ const SHIPPED: &[&str] = &[
     include_str!("../../config/policies/leasehold-token-request.yaml"),
 ];
 
-/// How to mend whatever is wrong with the policies.
-const MEND: &str = "apply the shipped policies again: kubectl apply -k config/policies";
+/// How to mend whatever is wrong with the policies. `apply` makes what is missing, and leaves what others have added: a
+/// selector on a binding, say. `replace` takes that away, in place.
+const MEND: &str =
+    "put the shipped policies back: kubectl apply -k config/policies && kubectl replace -k config/policies";
 
 /// The shipped policies, by name.
 pub struct Shipped(BTreeMap<String, (ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding)>);

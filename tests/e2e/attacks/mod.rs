@@ -2,10 +2,15 @@
 //! successful once it is gone.
 
 mod call;
+mod collector;
+mod enforcement;
 mod ground;
 mod issuing;
 mod lifecycles;
+mod races;
+mod remains;
 mod requests;
+mod rights;
 mod secrets;
 mod self_limit;
 mod shapes;
@@ -75,10 +80,12 @@ fn every_attack_is_refused_by_its_policy_and_succeeds_without_it() {
                 }
             }
         }
+        collector::is_free(&ground).await?;
         for table in &tables {
             wrong.extend(without(&ground, table).await.with_context(|| format!("without {}", table.policy))?);
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+        collector::ends_namespaces(&ground).await?;
         ground.lab.stop().await
     });
 }

@@ -88,8 +88,11 @@ pub fn secret_type() -> Table {
         .attack("17", Tenant, "annotates it for a secret store", |g| {
             on_delivered(g, |path| Call::patch(path, json!({"metadata": {"annotations": {"x": "y"}}})))
         })
+        // A dry run: where it succeeds, the namespace could never end.
         .attack("7", Tenant, "holds it by a finalizer", |g| {
-            on_delivered(g, |path| Call::patch(path, json!({"metadata": {"finalizers": ["example.com/x"]}})))
+            on_delivered(g, |path| {
+                Call::patch(format!("{path}?dryRun=All"), json!({"metadata": {"finalizers": ["example.com/x"]}}))
+            })
         })
         .attack("7", Tenant, "makes it immutable", |g| {
             on_delivered(g, |path| Call::patch(path, json!({"immutable": true})))

@@ -183,11 +183,9 @@ pub fn restart() -> Table {
             Call::patch(on(g, "deployments", "web"), template(metadata(inject)))
         })
         .attack("4", Operator, "scales", scaled)
+        // A dry run: where it succeeds, the namespace could never end.
         .attack("4", Operator, "holds a workload by a finalizer", move |g| {
-            Call::patch(
-                on(g, "daemonsets", "agent"),
-                metadata(json!({"finalizers": [format!("example.com/{}", fresh("x"))]})),
-            )
+            Call::patch(on(g, "daemonsets", "agent?dryRun=All"), metadata(json!({"finalizers": ["example.com/x"]})))
         })
         .attack("4", Operator, "makes a workload", |g| {
             Call::post(apps(&g.namespace, "deployments"), workload(&fresh("w"), "deployments"))

@@ -1,0 +1,160 @@
+//! Policies that were taken away, unbound or weakened, and rights that the cluster gives to everybody: each in a cluster of its own.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use leasehold::api::{
+    CredentialLease,
+    condition::{self, ConditionStatus},
+    reasons::{EndReason, Phase},
+};
+use leasehold_harness::Options;
+use serde_json::json;
+
+use super::shapes::{cluster_binding, group};
+use crate::support::{Lab, Operator, Tenant, run};
+
+const POLICY: &str = "leasehold-self-limit";
+
+/// How the policies are broken: what is wrong then, and kubectl's words for it.
+const WEAKENINGS: &[(&str, &[&str])] = &[
+    ("leasehold-self-limit is missing", &["delete", "validatingadmissionpolicy", POLICY]),
+    ("leasehold-self-limit has no binding", &["delete", "validatingadmissionpolicybinding", POLICY]),
+    (
+        "leasehold-self-limit is bound so that it denies nothing",
+        &[
+            "patch",
+            "validatingadmissionpolicybinding",
+            POLICY,
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"validationActions":["Audit"]}}"#,
+        ],
+    ),
+    (
+        "leasehold-self-limit is bound to less than everything",
+        &[
+            "patch",
+            "validatingadmissionpolicybinding",
+            POLICY,
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"matchResources":{"namespaceSelector":{"matchLabels":{"a":"b"}}}}}"#,
+        ],
+    ),
+    // One that no probe touches: seen by comparison alone.
+    (
+        "leasehold-lease-subjects has lost a validation",
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-lease-subjects",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"validations":[{"expression":"true"}]}}"#,
+        ],
+    ),
+    (
+        "leasehold-status lets requests pass when it fails",
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-status",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"failurePolicy":"Ignore"}}"#,
+        ],
+    ),
+];
+
+#[test]
+fn without_its_policies_nothing_is_issued_and_everything_still_ends() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("unguarded").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        for (n, (what, how)) in WEAKENINGS.iter().enumerate() {
+            broken(&lab, &tenant, &format!("held-{n}"), (what, how)).await.with_context(|| (*what).to_owned())?;
+        }
+        tenant.lease("live", "nightly", |_| {}).await?;
+        let live = tenant.lease_in("live", Phase::Active).await?;
+        let (_, missing) = WEAKENINGS[0];
+        lab.kubectl(missing, None).await?;
+        tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::False, "PolicyNotEnforced").await?;
+        let gone = |l: &CredentialLease| {
+            l.status.as_ref().and_then(|s| s.credential.as_ref()).is_some_and(|c| c.revocation_time.is_some())
+        };
+        let ended = tenant.lease_is("live", "taken down", gone).await?;
+        on_time(&live, &ended)?;
+        let log = lab.said()?;
+        ensure!(log.contains("nothing is issued"), "the operator's log does not say that it stopped");
+        lab.stop().await
+    });
+}
+
+/// While it is broken, a lease waits and says so; once it is mended, it is issued.
+async fn broken(lab: &Lab, tenant: &Tenant<'_>, name: &str, (what, how): (&str, &[&str])) -> Result<()> {
+    lab.kubectl(how, None).await?;
+    let lifecycle = tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::False, "PolicyNotEnforced").await?;
+    let said =
+        condition::find(&lifecycle.status.context("no status")?.conditions, "Leasable").map(|c| c.message.clone());
+    ensure!(
+        said.as_deref().is_some_and(|m| m.contains(what)
+            && m.contains("kubectl apply -k config/policies && kubectl replace -k config/policies")),
+        "{said:?}"
+    );
+    tenant.lease(name, "nightly", |_| {}).await?;
+    let waits = |lease: &CredentialLease| {
+        let conditions = lease.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        condition::find(conditions, "Allowed").is_some_and(|c| c.reason == "PolicyNotEnforced")
+    };
+    let lease = tenant.lease_is(name, "waiting for the policies", waits).await?;
+    ensure!(lease.status.as_ref().and_then(|s| s.phase) == Some(Phase::Pending), "{:?}", lease.status);
+    // Long enough for whoever would issue in spite of it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let uid = lease.metadata.uid.context("no uid")?.replace('-', "");
+    let made = lab
+        .kubectl(&["get", "serviceaccounts,jobs,roles,rolebindings", "-n", "leasehold-leases", "-o", "name"], None)
+        .await?;
+    ensure!(!made.contains(&uid), "something was made for it: {made}");
+    // As the condition says.
+    for verb in ["apply", "replace"] {
+        lab.kubectl(&[verb, "-k", &lab.config("policies")], None).await?;
+    }
+    let lease = tenant.lease_is(name, "issued", |l| l.status.as_ref().is_some_and(|s| s.issue_time.is_some())).await?;
+    tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::True, "Leasable").await?;
+    ensure!(lease.status.is_some_and(|s| s.end_reason.is_none()), "it was not merely late");
+    tenant.delete_lease(name).await
+}
+
+fn on_time(live: &CredentialLease, ended: &CredentialLease) -> Result<()> {
+    let due = live.status.as_ref().and_then(|s| s.expiration_time).context("no expirationTime")?;
+    let status = ended.status.as_ref().context("no status")?;
+    let lag: f64 =
+        status.credential.as_ref().and_then(|c| c.revocation_lag_seconds.as_deref()).context("no lag")?.parse()?;
+    ensure!(status.end_reason == Some(EndReason::Expired) && status.end_time == Some(due) && lag < 1.0, "{status:?}");
+    Ok(())
+}
+
+#[test]
+fn what_the_cluster_gives_to_every_account_is_said_on_each_lifecycle() {
+    run(async {
+        let lab = Lab::installed(Options::default()).await?;
+        let everybody = cluster_binding("everybody-views", "view", json!([group("system:serviceaccounts")]));
+        lab.kubectl(&["apply", "-f", "-"], Some(&everybody.to_string())).await?;
+        let operator = Operator::start(&lab.plane, "operator", &[]).await?;
+        let tenant = lab.tenant("ambient").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        let api = tenant.lifecycles();
+        let said = leasehold_harness::eventually("condition AmbientRights", Duration::from_secs(30), || async {
+            let lifecycle = api.get("nightly").await?;
+            let conditions = lifecycle.status.map(|s| s.conditions).unwrap_or_default();
+            Ok::<_, kube::Error>(condition::find(&conditions, "AmbientRights").cloned())
+        })
+        .await?;
+        ensure!(said.status == ConditionStatus::True, "{said:?}");
+        ensure!(said.message.contains("ClusterRoleBinding everybody-views (ClusterRole view)"), "{said:?}");
+        drop(operator);
+        lab.stop().await
+    });
+}
