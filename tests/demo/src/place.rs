@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use leasehold_harness::{DetachedRun, Identity};
+use leasehold_harness::{DetachedRun, Identity, end};
 use serde::{Deserialize, Serialize};
 
 use crate::{cluster::Cluster, story::NAMESPACE};
@@ -74,7 +74,7 @@ pub async fn clear() -> Result<()> {
     let left = Left::load(&dir)?;
     if let Some(left) = &left {
         if let Some(operator) = left.operator {
-            operator.end().await.context("end the operator")?;
+            end(operator).await.context("end the operator")?;
         }
         if let Some(context) = &left.context {
             forget(&Cluster::of_context(context, &dir).await?, left.installed).await?;
