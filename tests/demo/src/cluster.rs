@@ -56,16 +56,18 @@ impl Cluster {
 
     /// The cluster of a kubectl context, as whoever that context is.
     pub async fn of_context(context: &str, dir: &Path) -> Result<Self> {
-        let kubectl = match on_path("kubectl") {
-            Some(path) => path,
-            None => assets::program(Program::Kubectl).await?,
-        };
+        let kubectl = own_kubectl().await?;
         let kubeconfig = place::admin(dir);
         let view = ["config", "view", "--minify", "--flatten", "--raw", "--context", context];
         let text =
             run(&kubectl, None, &view, None).await?.ok().with_context(|| format!("look up context {context}"))?;
         place::write_private(&kubeconfig, &text)?;
         Ok(Self { plane: None, kubectl, kubeconfig, dir: dir.to_owned() })
+    }
+
+    /// The cluster of an earlier [`Cluster::of_context`], whatever the reader's kubeconfig says by now.
+    pub async fn again(dir: &Path) -> Result<Self> {
+        Ok(Self { plane: None, kubectl: own_kubectl().await?, kubeconfig: place::admin(dir), dir: dir.to_owned() })
     }
 
     /// kubectl as whoever `kubeconfig` is for.
@@ -119,6 +121,14 @@ pub async fn client(kubeconfig: Kubeconfig) -> Result<Client> {
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.default_retry = false;
     Ok(Client::try_from(config)?)
+}
+
+/// The reader's own, since a kubeconfig may need its plugins; else the one that was built.
+async fn own_kubectl() -> Result<PathBuf> {
+    match on_path("kubectl") {
+        Some(path) => Ok(path),
+        None => assets::program(Program::Kubectl).await,
+    }
 }
 
 /// The executable of this name on PATH.

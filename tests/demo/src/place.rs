@@ -77,7 +77,9 @@ pub async fn clear() -> Result<()> {
             end(operator).await.context("end the operator")?;
         }
         if let Some(context) = &left.context {
-            forget(&Cluster::of_context(context, &dir).await?, left.installed).await?;
+            forget(&Cluster::again(&dir).await?, left.installed).await.with_context(|| {
+                format!("clear away in context {context}; if that cluster is gone, delete {} instead", dir.display())
+            })?;
         }
     }
     if let Ok(run) = DetachedRun::load(&plane(&dir)) {
