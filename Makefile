@@ -1,32 +1,50 @@
-# Needs Rust, Go and make; everything else is built from published packages and cached.
-SHELL := /bin/bash
+# Everything starts here: `make help`. Needs Rust, Go and make; Go builds the control plane of the tests and the demo.
+
+SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help build demo demo-down test generate
+.DEFAULT_GOAL := help
 
-help: ## What there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+# Where rustup and Go's own installer put them, for shells that were not told.
+export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(HOME)/go/bin:$(PATH)
 
-build: ## The operator, release build, in target/release/leasehold
-	cargo build --release --bin leasehold
+# $(call step,what,command): says which step runs, and how long it took.
+define step
+@printf '\n==> %s\n' '$(1)'; begun=$$SECONDS; \
+if $(2); then printf '<== %s: ok, %d s\n' '$(1)' $$((SECONDS - begun)); \
+else printf '<== %s: FAILED after %d s\n' '$(1)' $$((SECONDS - begun)); exit 1; fi
+endef
 
-demo: ## The story on a real control plane, left running (CONTEXT=<kubectl context>: on your cluster)
-	@cargo build --workspace
-	@target/debug/leasehold-demo up target/debug/leasehold config
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-demo-down: ## End what the demo left running
-	@cargo build --quiet -p leasehold-demo
-	@target/debug/leasehold-demo down
+.PHONY: demo
+demo: tools ## the story on a real control plane, in about two minutes; CONTEXT=<kubectl context> for a cluster of yours
+	$(call step,build the operator and the demo,cargo build --quiet --package leasehold --bin leasehold && cargo build --quiet --package leasehold-demo)
+	@cargo run --quiet --package leasehold-demo -- up $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(YES),--yes)
 
-# What a step is called, and how long it took.
-step = @echo "== $(1)"; start=$$SECONDS; $(2); echo "== $(1): $$((SECONDS - start)) s"
+.PHONY: demo-down
+demo-down: tools ## ends what `make demo` left running
+	@cargo run --quiet --package leasehold-demo -- down
 
-test: ## Everything that must hold: format, lints, generated files, all tests on a real control plane
+.PHONY: build
+build: tools ## the operator, optimised: target/release/leasehold
+	$(call step,build,cargo build --release --bin leasehold)
+
+.PHONY: test
+test: tools ## everything that must hold: format, lints, generated files, all tests
 	$(call step,format,cargo fmt --all --check)
 	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings)
-	$(call step,generated files,cargo run --quiet --bin crdgen -- crds --check && cargo run --quiet --bin docgen -- docs/reference --check)
-	$(call step,control plane,cargo run --quiet -p leasehold-harness --bin controlplane -- build)
+	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
+	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
+	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,tests,cargo test --workspace)
 
-generate: ## Write crds/ and docs/reference from the types
-	cargo run --quiet --bin crdgen -- crds
-	cargo run --quiet --bin docgen -- docs/reference
+.PHONY: generate
+generate: tools ## writes crds/ and docs/reference/ from the code
+	$(call step,crds/,cargo run --quiet --bin crdgen -- crds)
+	$(call step,docs/reference/,cargo run --quiet --bin docgen -- docs/reference)
+
+.PHONY: tools
+tools:
+	@for tool in cargo go; do command -v $$tool > /dev/null || { echo "$$tool is not on PATH: install it first (Rust 1.95 or later, Go 1.26 or later)" >&2; exit 1; }; done

@@ -1,48 +1,74 @@
-//! Whoever holds a token, and what the API server answers.
+//! Whoever holds a token, and what the API server answers them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{
-    Client, Config,
-    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
+    Api, Client,
+    api::{DeleteParams, ListParams},
 };
 
+use crate::story::NAMESPACE;
+
+/// How often a holder asks.
+const EVERY: Duration = Duration::from_millis(10);
+
 /// The holder of a token.
-pub struct Holder(Client);
+#[derive(Clone)]
+pub struct Holder(pub Client);
+
+/// What a holder saw, in milliseconds from the moment it counts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Fate {
+    /// The first 403.
+    pub forbidden: Option<i64>,
+    /// The first 401.
+    pub unauthorized: i64,
+}
 
 impl Holder {
-    /// Somebody who has this token and nothing else.
-    pub async fn of(kubeconfig: &std::path::Path, context: Option<String>, token: &str) -> Result<Self> {
-        let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-        let mut config = Config::from_custom_kubeconfig(Kubeconfig::read_from(kubeconfig)?, &options).await?;
-
-        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
-        Ok(Self(Client::try_from(config)?))
+    /// The HTTP code of reading the ledger.
+    pub async fn reads(&self) -> Result<u16> {
+        code(self.configmaps(NAMESPACE).get("ledger").await)
     }
 
-    /// The HTTP code of a request.
-    pub async fn asks(&self, method: &str, path: &str) -> Result<u16> {
-        let request = http_request(method, path)?;
-        Ok(self.0.send(request).await.with_context(|| format!("{method} {path}"))?.status().as_u16())
+    /// The HTTP codes of what nobody granted: another verb, another namespace, the cluster.
+    pub async fn oversteps(&self) -> Result<[u16; 3]> {
+        Ok([
+            code(self.configmaps(NAMESPACE).delete("ledger", &DeleteParams::default()).await)?,
+            code(self.configmaps("default").list(&ListParams::default()).await)?,
+            code(Api::<Node>::all(self.0.clone()).list(&ListParams::default()).await)?,
+        ])
     }
 
-    /// Asks every 10 ms until the answer is this code; when that was.
-    pub async fn until(&self, path: &str, code: u16, patience: Duration) -> Result<jiff::Timestamp> {
-        let begun = tokio::time::Instant::now();
-        loop {
-            let answer = self.asks("GET", path).await?;
-            if answer == code {
-                return Ok(jiff::Timestamp::now());
+    /// Reads every few milliseconds until the answer is 401; counts from `zero`, which may be still to come.
+    pub async fn fate(self, zero: Timestamp, patience: Duration) -> Result<Fate> {
+        let (begun, mut forbidden) = (Instant::now(), None);
+        let since = || Timestamp::now().as_millisecond() - zero.as_millisecond();
+        while begun.elapsed() < patience {
+            match self.reads().await? {
+                401 => return Ok(Fate { forbidden, unauthorized: since() }),
+                403 if forbidden.is_none() => forbidden = Some(since()),
+                _ => {}
             }
-            if begun.elapsed() > patience {
-                bail!("still answered {answer} instead of {code} after {} s", patience.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(EVERY).await;
         }
+        bail!(
+            "not as told: the token still authenticates after {patience:?}; its first 403 came after {forbidden:?} ms"
+        )
+    }
+
+    fn configmaps(&self, namespace: &str) -> Api<ConfigMap> {
+        Api::namespaced(self.0.clone(), namespace)
     }
 }
 
-fn http_request(method: &str, path: &str) -> Result<http::Request<kube::client::Body>> {
-    Ok(http::Request::builder().method(method).uri(path).body(kube::client::Body::empty())?)
+fn code<T>(answer: kube::Result<T>) -> Result<u16> {
+    match answer {
+        Ok(_) => Ok(200),
+        Err(kube::Error::Api(status)) => Ok(status.code),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,39 +1,55 @@
-//! `make demo`: what Leasehold does, told on a real control plane by real users, each step measured.
+//! `make demo`: Leasehold's story told on a real control plane, each step measured and checked.
 //!
-//! It is also a check: a step that does not go as told ends it with an error.
+//! | where | what |
+//! |---|---|
+//! | [`story`] | the steps, in order |
+//! | [`cluster`] | where it plays: a control plane of its own, or one of yours |
+//! | [`people`] | who takes part |
+//! | [`holder`] | what the API server answers to a token |
+//! | [`operator`] | the operator's process |
+//! | [`place`] | what stays after the end, for `make demo-down` |
+//! | [`timeline`] | what is printed |
 
+mod cluster;
 mod holder;
-mod stage;
+mod operator;
+mod people;
+mod place;
 mod story;
-mod told;
+mod timeline;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 const USAGE: &str = "\
-usage: demo up OPERATOR CONFIG   tell the story with this executable and these manifests, and leave it running
-       demo down                 end what is running
-CONTEXT=<kubectl context> tells it on that cluster instead of a control plane of its own.";
+usage: demo up [--context NAME] [--yes]   tell the story; with a context: in that cluster, after asking
+       demo down                          end what is left running";
 
 enum Command {
-    Up { operator: PathBuf, config: PathBuf },
+    Up { context: Option<String>, yes: bool },
     Down,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let command = match arguments.as_slice() {
-        ["up", operator, config] => Command::Up { operator: operator.into(), config: config.into() },
-        ["down"] => Command::Down,
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
+    let Some(command) = parse(&arguments) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let work = async {
+        match command {
+            Command::Up { context, yes } => story::tell(context.as_deref(), yes).await,
+            Command::Down => place::clear().await,
         }
     };
-    match run(command).await {
+    // Dropped half-way, it ends the processes it has started.
+    let outcome: Result<()> = tokio::select! {
+        outcome = work => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\ndemo: {error:#}");
@@ -42,18 +58,26 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<()> {
-    match command {
-        Command::Up { operator, config } => {
-            let mut stage = stage::Stage::set(operator, config).await?;
-            let told = story::tell(&mut stage).await;
-            if told.is_ok() {
-                stage.leave()?
-            } else {
-                stage.strike()?
+fn parse(arguments: &[String]) -> Option<Command> {
+    let mut rest = arguments.iter().map(String::as_str);
+    match rest.next()? {
+        "down" if rest.next().is_none() => Some(Command::Down),
+        "up" => {
+            let (mut context, mut yes) = (None, false);
+            while let Some(argument) = rest.next() {
+                match argument {
+                    "--context" => context = Some(rest.next()?.to_owned()),
+                    "--yes" => yes = true,
+                    _ => return None,
+                }
             }
-            told
+            Some(Command::Up { context, yes })
         }
-        Command::Down => stage::clear().await,
+        _ => None,
     }
+}
+
+/// The story went on otherwise than it is told.
+fn expect(holds: bool, told: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { bail!("not as told: {}", told()) }
 }
