@@ -74,7 +74,9 @@ fn an_end_that_a_crash_cut_short_goes_on_at_once() {
     assert_eq!(first_end(&index.lease_applied(&ending)), Some(60_000), "since it ended, not at its deadline");
 
     let index = started();
-    SOURCES.map(|source| index.list_begins(source));
+    for source in SOURCES {
+        index.list_begins(source);
+    }
     _ = index.lease_applied(&ending);
     let wishes = SOURCES.map(|source| first_end(&index.list_ends(source)));
     assert_eq!(wishes.into_iter().flatten().min(), Some(60_000));
