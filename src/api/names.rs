@@ -95,6 +95,20 @@ pub fn default_secret(lease_name: &str) -> String {
     format!("lease-{lease_name}")
 }
 
+/// `<namespace>/<name>` of a lease in the annotation of an object made for it. `None` for anything that names no lease: whoever
+/// may write RoleBindings writes annotations, and these words become a part of a path.
+#[must_use]
+pub fn lease_in(annotation: &str) -> Option<(&str, &str)> {
+    let label = |word: &str| {
+        let ends = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        word.len() <= 63
+            && word.bytes().all(|c| ends(c) || c == b'-')
+            && word.bytes().next().is_some_and(ends)
+            && word.bytes().last().is_some_and(ends)
+    };
+    annotation.split_once('/').filter(|(namespace, name)| label(namespace) && label(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +131,29 @@ mod tests {
     fn only_real_uids_name_anything() {
         for bad in ["", "x", "5F2C8A8E-0000-4000-8000-000000000000", "5f2c8a8e00004000800000000000000000000"] {
             assert_eq!(LeaseUid::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_annotation_that_names_no_lease_is_no_path() {
+        assert_eq!(lease_in("payments/nightly-1"), Some(("payments", "nightly-1")));
+        let long = format!("ns/{}", "a".repeat(64));
+        for bad in [
+            "",
+            "/",
+            "ns/",
+            "/x",
+            "ns",
+            "ns/?watch=true",
+            "ns/../../x",
+            "ns/a/b",
+            "ns/A",
+            "ns/a.b",
+            "n s/a",
+            "ns/-a",
+            &long,
+        ] {
+            assert_eq!(lease_in(bad), None, "{bad}");
         }
     }
 }

@@ -17,7 +17,21 @@ use crate::domain::{
 /// The path of one object; of a cluster-scoped one if the namespace is empty.
 #[must_use]
 pub fn path<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> String {
-    format!("{}/{name}", collection::<K>(namespace))
+    format!("{}/{}", collection::<K>(namespace), segment(name))
+}
+
+/// A name as one segment of a path, whatever it is made of: the name of a role is an author's, and almost any text.
+fn segment(name: &str) -> String {
+    use std::fmt::Write as _;
+    name.bytes().fold(String::with_capacity(name.len()), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
 }
 
 /// The path of a collection.
@@ -50,4 +64,17 @@ pub fn gone(reply: &Reply) -> Result<Answer, Failure> {
     let failure = reply.failure();
     let other_object = reply.code == StatusCode::CONFLICT && failure.message.contains("UID in precondition");
     if reply.code == StatusCode::NOT_FOUND || other_object { Ok(Answer::Done) } else { Err(failure) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_in_its_segment() {
+        let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/ns/roles";
+        assert_eq!(path::<Role>("ns", "system:reader.x"), format!("{roles}/system:reader.x"));
+        assert_eq!(path::<Role>("ns", "?watch=true"), format!("{roles}/%3Fwatch%3Dtrue"));
+        assert_eq!(path::<Role>("ns", "../ä b"), format!("{roles}/..%2F%C3%A4%20b"));
+    }
 }

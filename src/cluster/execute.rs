@@ -304,6 +304,10 @@ impl Execute {
     }
 
     async fn confirm_gone(&self, seen: &Observed) -> Result<Answer, Failure> {
+        if seen.lease.namespace.is_empty() || seen.lease.name.is_empty() {
+            // The path would be that of every lease, and its answer would tell of none.
+            return Err(invalid("nothing says which lease this was made for"));
+        }
         let reply = self
             .exchange
             .send(Ask::new(Method::GET, path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name)).metadata())

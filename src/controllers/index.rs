@@ -13,7 +13,7 @@ use crate::{
     api::{
         CredentialLease, ServiceAccountLifecycle, Time,
         lifecycle::{RoleKind, RoleRef},
-        names::LeaseUid,
+        names::{self, LeaseUid},
         reasons::Phase,
         status::{CredentialLeaseStatus, Record},
     },
@@ -103,6 +103,8 @@ struct ChildRow {
     kind: Kind,
     child: Child,
     id: ObjectId,
+    /// Nobody else can have made it: only the operator writes in the issuing namespace; elsewhere our own call said so.
+    ours: bool,
     epoch: u64,
 }
 
@@ -274,15 +276,21 @@ impl Index {
         annotation: Option<&str>,
     ) -> Wishes {
         let mut inner = self.inner();
-        if inner.deleted.contains_key(&id.uid) {
+        let known = inner.leases.get(&lease).filter(|row| row.packed.is_some());
+        // Whoever may write RoleBindings in some namespace can give one the label and the name of any lease's.
+        let forgeable = matches!(child, Child::Binding(_));
+        let astray = forgeable && known.is_some_and(|row| row.namespace != id.namespace);
+        if astray || inner.deleted.contains_key(&id.uid) {
             return Wishes::default();
         }
         let epoch = inner.epoch(Source::Children(kind));
-        inner.keep_child(&lease, ChildRow { kind, child, id, epoch });
+        let place =
+            annotation.and_then(names::lease_in).filter(|(namespace, _)| !forgeable || *namespace == id.namespace);
+        inner.keep_child(&lease, ChildRow { kind, child, id, ours: !forgeable, epoch });
         inner.count(&lease);
-        if !inner.leases.contains_key(&lease) {
+        if !inner.leases.contains_key(&lease) && (place.is_some() || !forgeable) {
             // An object of a lease that nobody has seen: its lease may be gone, or its watch may lag. The visit asks.
-            let (namespace, name) = annotation.and_then(|a| a.split_once('/')).unwrap_or_default();
+            let (namespace, name) = place.unwrap_or_default();
             inner.leases.insert(lease.clone(), Row::unknown(namespace, name));
         }
         let synced = inner.all_synced();
@@ -395,7 +403,7 @@ impl Index {
             (Call::Create(child) | Call::Find(child), Answer::Present(id)) if *child != Child::Secret => {
                 let kind = kind_of(child);
                 let epoch = inner.epoch(Source::Children(kind));
-                inner.keep_child(uid, ChildRow { kind, child: child.clone(), id: id.clone(), epoch });
+                inner.keep_child(uid, ChildRow { kind, child: child.clone(), id: id.clone(), ours: true, epoch });
             }
             (Call::Delete { id, child }, Answer::Done) => {
                 if inner.drop_child(uid, &id.uid) && *child != Child::Secret {
@@ -489,6 +497,22 @@ fn kind_of(child: &Child) -> Kind {
         Child::MintRole => Kind::Role,
         Child::MintBinding | Child::Binding(_) => Kind::Binding,
     }
+}
+
+/// What an object tells of its lease; `None`: nothing. A RoleBinding that only a watch has told of may be anybody's: before it is
+/// used or deleted it is looked at, as one whose creation was not answered.
+fn known(row: &ChildRow, lease: &LeaseSeen) -> Option<Known> {
+    let Child::Binding(grant) = &row.child else { return Some(Known::Present(row.id.clone())) };
+    if row.id.namespace != lease.namespace {
+        return None;
+    }
+    let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
+    if row.ours || recorded.is_some_and(|b| b.uid == row.id.uid) {
+        return Some(Known::Present(row.id.clone()));
+    }
+    // In the place of one that was recorded: that one is gone.
+    let replaced = recorded.is_some() && lease.status.end_time.is_none();
+    (!replaced).then_some(Known::Unknown)
 }
 
 impl Wishes {
@@ -623,10 +647,13 @@ impl Inner {
         }
     }
 
-    fn keep_child(&mut self, lease: &LeaseUid, row: ChildRow) {
+    fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let rows = self.children.entry(lease.clone()).or_default();
         match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
-            Some(known) => *known = row,
+            Some(known) => {
+                row.ours |= known.ours;
+                *known = row;
+            }
             None => rows.push(row),
         }
     }
@@ -756,9 +783,11 @@ impl Inner {
     ) -> (BTreeMap<Child, Known>, Vec<(Child, ObjectId)>) {
         let (mut children, mut strays) = (BTreeMap::new(), vec![]);
         for row in self.children.get(uid).into_iter().flatten() {
-            match children.get(&row.child) {
-                None => _ = children.insert(row.child.clone(), Known::Present(row.id.clone())),
-                Some(_) => strays.push((row.child.clone(), row.id.clone())),
+            let Some(known) = known(row, lease) else { continue };
+            match (children.get(&row.child), &known) {
+                (Some(Known::Present(_)), Known::Present(id)) => strays.push((row.child.clone(), id.clone())),
+                (Some(Known::Present(_)), _) => {}
+                _ => _ = children.insert(row.child.clone(), known),
             }
         }
         if !self.all_synced() {

@@ -18,7 +18,7 @@ use crate::{
     domain::{
         agenda::Lane,
         call::{Answer, Call, Class, Failure, Next},
-        decide::decide,
+        decide::{belongs, decide},
         ending,
         learn::learn,
         observed::Observed,
@@ -73,8 +73,7 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &Atom
                 let asked = seen.learned.failed.iter().filter_map(|(_, failure)| failure.retry_after).max();
                 return Again::Rest { wishes, backoff: backoff.map(|lane| (lane, asked)) };
             }
-            // The work belongs into another lane; a retry may do whatever an end needs, it only waits apart.
-            Next::Do(other, _) if other != lane && !(lane == Lane::Retry && other == Lane::End) => {
+            Next::Do(other, _) if !belongs(&seen, other, lane) => {
                 leave(context, &seen);
                 return Again::Now(other);
             }

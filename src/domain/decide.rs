@@ -28,6 +28,16 @@ pub fn decide(seen: &Observed, now: Time) -> Next {
     }
 }
 
+/// Whether a visit in `lane` does what belongs into `work`; else it ends, and what it has learned is lost.
+///
+/// A retry may do whatever an end needs, it only waits apart. The upkeep of an active lease is done by whoever is there: what it
+/// rests on may have been read in this very visit, because a watch lags, and two lanes would send each other there for ever.
+#[must_use]
+pub fn belongs(seen: &Observed, work: Lane, lane: Lane) -> bool {
+    let upkeep = work == Lane::Issue && seen.issued() && seen.lease.status.end_time.is_none();
+    work == lane || (lane == Lane::Retry && work == Lane::End) || upkeep
+}
+
 /// The end at the deadline, as a wish, where there is a deadline.
 pub(super) fn until_deadline(seen: &Observed) -> Vec<(Lane, Time)> {
     seen.deadline().map(|at| (Lane::End, at)).into_iter().collect()

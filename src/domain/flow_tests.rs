@@ -1,6 +1,7 @@
 //! The whole way of a lease against the model: every call made to fail in every way, alone and in pairs.
 
 use super::{
+    agenda::Lane,
     call::{Call, Class},
     observed::{Child, Memory},
     world::{Fault, START, World, rule},
@@ -295,4 +296,19 @@ fn rules_that_no_status_may_hold_are_left_to_their_digest() {
     world.rules = vec![names(64, 200); 32];
     world.run(&mut Memory::default(), active);
     assert_eq!(world.status.request.unwrap().grants[0].rules, []);
+}
+
+#[test]
+fn a_lifecycle_that_the_watch_lacks_costs_one_look_a_visit() {
+    for lane in Lane::ALL {
+        let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+        (world.ttl, world.token_millis) = (Some("1h"), 3_600_000);
+        world.run(&mut memory, active);
+        world.lifecycle_watched = false;
+        world.now += 120_000;
+        world.calls.clear();
+        assert!(world.visits(&mut memory, lane) <= 2);
+        assert!(world.calls.len() <= 3, "{:?}", kinds(&world));
+        assert!(active(&world));
+    }
 }

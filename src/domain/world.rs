@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     agenda::Lane,
     call::{Answer, Call, Class, Failure, Next},
-    decide::decide,
+    decide::{belongs, decide},
     ending,
     learn::learn,
     observed::{
@@ -16,7 +16,7 @@ use super::{
     },
 };
 use crate::api::{
-    Time,
+    Duration, Time,
     names::{self, LeaseUid},
     status::{CredentialLeaseStatus, PolicyRule},
 };
@@ -54,6 +54,8 @@ pub struct World {
     pub status: CredentialLeaseStatus,
     pub lifecycle: Option<serde_json::Value>,
     pub lifecycle_uid: String,
+    /// Whether the watch has the lifecycle; a GET always finds it.
+    pub lifecycle_watched: bool,
     pub rules: Vec<PolicyRule>,
     /// What a GET of the role answers from now on, where it differs from what a watch has.
     pub rules_now: Option<Vec<PolicyRule>>,
@@ -103,6 +105,7 @@ impl World {
                 "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest", "Secret"], "approval": {"type": "NotRequired"}},
             })),
             lifecycle_uid: "lifecycle".into(),
+            lifecycle_watched: true,
             rules: vec![rule(&["get"])],
             rules_now: None,
             roles_watched: true,
@@ -160,7 +163,7 @@ impl World {
         if let Some(secret) = observed::secret_known(&lease, memory, children.contains_key(&Child::Account)) {
             children.insert(Child::Secret, secret);
         }
-        let lifecycle = match &self.lifecycle {
+        let lifecycle = match self.lifecycle.as_ref().filter(|_| self.lifecycle_watched) {
             None => LifecycleSeen::Absent { confirmed: false },
             Some(spec) => LifecycleSeen::Present(Box::new(LifecycleFacts {
                 uid: self.lifecycle_uid.clone(),
@@ -202,7 +205,10 @@ impl World {
             return if *ours { Answer::Present(id.clone()) } else { Answer::Stranger };
         }
         let name = match child {
-            Child::Account => names::account("ns", "lc", &uid(), (START + 60_000) / 1000),
+            Child::Account => {
+                let ttl: Option<Duration> = self.ttl.map(|ttl| ttl.parse().unwrap());
+                names::account("ns", "lc", &uid(), START / 1000 + ttl.map_or(60, Duration::as_secs))
+            }
             _ => format!("{child:?}"),
         };
         let id = self.id(name);
@@ -325,6 +331,31 @@ impl World {
             self.check();
         }
         panic!("did not settle: {:?}", self.calls.iter().rev().take(12).collect::<Vec<_>>());
+    }
+
+    /// Visits lane after lane, as the engine does, until the lease rests; how many visits that took.
+    pub fn visits(&mut self, memory: &mut Memory, mut lane: Lane) -> usize {
+        for visit in 1..100 {
+            let mut seen = self.observe(memory);
+            loop {
+                ending::settle(&mut seen, self.now());
+                match decide(&seen, self.now()) {
+                    Next::Do(work, _) if !belongs(&seen, work, lane) => {
+                        lane = work;
+                        break;
+                    }
+                    Next::Do(_, calls) => {
+                        for call in calls {
+                            let answer = self.perform(&call).expect("nothing dies here");
+                            learn(&mut seen, call, answer, self.now());
+                        }
+                    }
+                    _ => return visit,
+                }
+            }
+            *memory = seen.memory;
+        }
+        panic!("the lanes send each other there: {} calls", self.calls.len());
     }
 
     /// What must hold after every single call.

@@ -1,7 +1,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::api::names;
 
 const UID: &str = "5f2c8a8e-0000-4000-8000-000000000000";
 const NOW: i64 = 1_800_000_000_000;
@@ -80,4 +79,58 @@ fn an_end_that_a_crash_cut_short_goes_on_at_once() {
     _ = index.lease_applied(&ending);
     let wishes = SOURCES.map(|source| first_end(&index.list_ends(source)));
     assert_eq!(wishes.into_iter().flatten().min(), Some(60_000));
+}
+
+fn binding(index: &Index, namespace: &str, object: &str, annotation: &str) -> Wishes {
+    let id = ObjectId { namespace: namespace.into(), name: names::binding(&uid(), "a"), uid: object.into() };
+    index.child_applied(Kind::Binding, uid(), Child::Binding("a".into()), id, Some(annotation))
+}
+
+fn seen(index: &Index) -> Known {
+    index.observe(&uid()).unwrap().child(&Child::Binding("a".into())).clone()
+}
+
+#[test]
+fn a_rolebinding_that_only_bears_our_name_is_looked_at_before_it_counts() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |l| l["status"] = json!({})));
+    _ = binding(&index, "ns", "forged", "ns/lease");
+    assert_eq!(seen(&index), Known::Unknown, "neither used nor deleted unseen");
+    let id = ObjectId { namespace: "ns".into(), name: names::binding(&uid(), "a"), uid: "forged".into() };
+    let call = Call::Create(Child::Binding("a".into()));
+    index.note(&index.observe(&uid()).unwrap(), &call, &Answer::Present(id.clone()));
+    _ = binding(&index, "ns", "forged", "ns/lease");
+    assert_eq!(seen(&index), Known::Present(id), "our own call has compared it");
+}
+
+#[test]
+fn a_rolebinding_of_another_namespace_is_no_part_of_a_lease() {
+    let index = synced();
+    // As a first list may have it, before the lease and before our own.
+    _ = binding(&index, "attacker", "forged", "attacker/lease");
+    _ = index.lease_applied(&lease(7, |_| ()));
+    _ = binding(&index, "ns", "ours", "ns/lease");
+    assert_eq!(binding(&index, "attacker", "another", "attacker/lease"), Wishes::default());
+    let observed = index.observe(&uid()).unwrap();
+    assert!(matches!(&observed.children[&Child::Binding("a".into())], Known::Present(id) if id.uid == "ours"));
+    assert_eq!(observed.strays, []);
+}
+
+#[test]
+fn a_rolebinding_in_the_place_of_ours_does_not_stand_for_it() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |_| ()));
+    _ = binding(&index, "ns", "ours", "ns/lease");
+    _ = index.child_deleted(&uid(), "ours");
+    _ = binding(&index, "ns", "forged", "ns/lease");
+    assert_eq!(seen(&index), Known::Absent);
+}
+
+#[test]
+fn a_rolebinding_that_names_no_lease_of_its_namespace_starts_nothing() {
+    for annotation in ["ns/?watch=true", "ns/../../x", "", "other/lease"] {
+        let index = synced();
+        assert_eq!(binding(&index, "ns", "forged", annotation), Wishes::default(), "{annotation}");
+        assert!(index.observe(&uid()).is_none());
+    }
 }
