@@ -126,22 +126,27 @@ pub struct PolicyRule {
     /// Verbs; `*` is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 128)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub verbs: Vec<String>,
     /// API groups; the empty one is core, `*` is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub api_groups: Vec<String>,
     /// Resources, `resource/subresource` for subresources; `*` is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub resources: Vec<String>,
     /// Names; none is all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub resource_names: Vec<String>,
     /// Paths that are no resources.
     #[serde(default, rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub non_resource_urls: Vec<String>,
 }
 
