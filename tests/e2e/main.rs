@@ -6,6 +6,7 @@
 mod attacks;
 mod audiences;
 mod backstop;
+mod bad_input;
 mod calls;
 mod ends;
 mod install;
