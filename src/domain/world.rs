@@ -24,6 +24,9 @@ use crate::api::{
 /// When the lease of every test is created.
 pub const START: i64 = 1_800_000_000_000;
 
+/// Which calls.
+type Which = fn(&Call) -> bool;
+
 /// How a call goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -70,7 +73,7 @@ pub struct World {
     pub calls: Vec<Call>,
     pub faults: Vec<(usize, Fault)>,
     /// These calls always fail like this.
-    pub broken: Vec<(fn(&Call) -> bool, Class)>,
+    pub broken: Vec<(Which, Class)>,
     next_uid: u32,
 }
 

@@ -1,6 +1,6 @@
 //! A lease is what it was asked to be, until it ends: no field can be changed, added or taken away, by no kind of write.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::{JSON, all_is_well, merge, none, path, send, sentence};
