@@ -16,7 +16,7 @@ use k8s_openapi::{
 
 use super::token::Token;
 use crate::{
-    api::{CredentialLeaseSpec, GROUP, Time, names},
+    api::{CredentialLeaseSpec, GROUP, Time, lease::RequestedBy, names},
     domain::observed::{Child, ObjectId, Observed},
 };
 
@@ -261,12 +261,7 @@ pub fn token_review(token: &Token, audiences: Vec<String>) -> TokenReview {
 #[must_use]
 pub fn access_review(seen: &Observed, spec: &CredentialLeaseSpec) -> SubjectAccessReview {
     let by = &spec.requested_by;
-    let mut groups = by.groups.clone();
-    groups.push("system:authenticated".into());
-    if let Some(account) = by.username.strip_prefix("system:serviceaccount:") {
-        groups.push("system:serviceaccounts".into());
-        groups.extend(account.split(':').next().map(|namespace| format!("system:serviceaccounts:{namespace}")));
-    }
+    let groups = groups_of(by);
     let attributes = ResourceAttributes {
         group: Some(GROUP.into()),
         resource: Some("serviceaccountlifecycles".into()),
@@ -283,4 +278,34 @@ pub fn access_review(seen: &Observed, spec: &CredentialLeaseSpec) -> SubjectAcce
         ..SubjectAccessReviewSpec::default()
     };
     SubjectAccessReview { spec: review, ..SubjectAccessReview::default() }
+}
+
+/// The groups of whoever asked. Those of the system follow from the name: one that is recorded was written while no policy looked.
+fn groups_of(by: &RequestedBy) -> Vec<String> {
+    let mut groups: Vec<String> = by.groups.iter().filter(|g| !g.starts_with("system:")).cloned().collect();
+    groups.push("system:authenticated".into());
+    if let Some(account) = by.username.strip_prefix("system:serviceaccount:") {
+        groups.push("system:serviceaccounts".into());
+        groups.extend(account.split(':').next().map(|namespace| format!("system:serviceaccounts:{namespace}")));
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_the_system_come_from_the_name_only() {
+        let by = |username: &str| RequestedBy {
+            username: username.into(),
+            groups: vec!["ci".into(), "system:masters".into()],
+            ..RequestedBy::default()
+        };
+        assert_eq!(groups_of(&by("alice")), ["ci", "system:authenticated"]);
+        assert_eq!(
+            groups_of(&by("system:serviceaccount:ns:x")),
+            ["ci", "system:authenticated", "system:serviceaccounts", "system:serviceaccounts:ns"]
+        );
+    }
 }

@@ -209,6 +209,7 @@ impl Index {
         let mut inner = self.inner();
         let epoch = inner.epoch(Source::Leases);
         let row = inner.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(namespace, name));
+        (row.namespace, row.name) = (namespace.to_owned(), name.to_owned());
         row.presence = Presence::Unreadable;
         row.epoch = epoch;
         Wishes::visit(uid, namespace, Lane::End)
@@ -426,7 +427,9 @@ impl Index {
         let mut inner = self.inner();
         let has_account = inner.has_account(&seen.lease.uid);
         let Some(row) = inner.leases.get_mut(&seen.lease.uid) else { return };
-        row.memory = seen.memory.clone();
+        // A watch may have told of the account while the visit ran: its death has to be proven all the same.
+        let account = seen.memory.account.clone().or_else(|| row.memory.account.take());
+        row.memory = Memory { account, ..seen.memory.clone() };
         if row.ended && !has_account {
             row.memory.reserved = false;
         }
@@ -830,11 +833,10 @@ impl Inner {
 
     fn sweep_leases(&mut self, epoch: u64) -> Wishes {
         let mut wishes = Wishes::default();
-        for (uid, row) in self
-            .leases
-            .iter_mut()
-            .filter(|(_, row)| row.epoch < epoch && matches!(row.presence, Presence::Exists | Presence::Deleting))
-        {
+        for (uid, row) in self.leases.iter_mut().filter(|(_, row)| {
+            let there = matches!(row.presence, Presence::Exists | Presence::Deleting | Presence::Unreadable);
+            row.epoch < epoch && there
+        }) {
             // A list may come from an API server that lags: whether the lease is gone is asked before anything is concluded.
             row.presence = Presence::Unconfirmed;
             wishes.visits.push(Wish {

@@ -288,7 +288,8 @@ fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option
     } else {
         let ended = status.credential.as_ref().and_then(|c| c.verified_time).or(status.end_time).unwrap_or(now);
         let due = ended.plus_millis(seen.settings.retention_millis);
-        if seen.lease.presence == Presence::Deleting {
+        if matches!(seen.lease.presence, Presence::Deleting | Presence::Unreadable) {
+            // Its finalizer's owner, or whoever can mend or delete it, is next.
             Next::idle()
         } else if due <= now && status == seen.lease.status {
             attempt(seen, Lane::Retry, vec![Call::DeleteLease], vec![])

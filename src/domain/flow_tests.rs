@@ -2,8 +2,10 @@
 
 use super::{
     agenda::Lane,
-    call::{Call, Class},
-    observed::{Child, Memory},
+    call::{Call, Class, Next},
+    decide::decide,
+    ending,
+    observed::{Child, Memory, Presence},
     world::{Fault, START, World, rule},
 };
 use crate::api::{
@@ -311,4 +313,15 @@ fn a_lifecycle_that_the_watch_lacks_costs_one_look_a_visit() {
         assert!(world.calls.len() <= 3, "{:?}", kinds(&world));
         assert!(active(&world));
     }
+}
+
+#[test]
+fn an_ended_lease_that_became_unreadable_is_not_visited_without_pause() {
+    let mut seen = World::new("Secret").observe(&Memory::default());
+    seen.lease.presence = Presence::Unreadable;
+    seen.lease.spec = None;
+    seen.memory.end =
+        ending::cause(&World::new("Secret").observe(&Memory::default()), Time::from_millis(START + 60_000));
+    let next = decide(&seen, Time::from_millis(START + 2_000_000_000));
+    assert_eq!(next, Next::idle());
 }

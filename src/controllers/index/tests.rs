@@ -134,3 +134,25 @@ fn a_rolebinding_that_names_no_lease_of_its_namespace_starts_nothing() {
         assert!(index.observe(&uid()).is_none());
     }
 }
+
+#[test]
+fn an_account_that_a_watch_told_of_during_a_visit_is_remembered() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |l| l["status"] = json!({})));
+    let visit = index.observe(&uid()).unwrap();
+    let name = names::account("ns", "lc", &uid(), 1_800_000_600);
+    let id = ObjectId { namespace: names::ISSUING_NAMESPACE.into(), name, uid: "account".into() };
+    _ = index.child_applied(Kind::Account, uid(), Child::Account, id.clone(), None);
+    _ = index.child_deleted(&uid(), "account");
+    index.remember(&visit);
+    assert_eq!(index.observe(&uid()).unwrap().memory.account, Some(id));
+}
+
+#[test]
+fn an_unreadable_lease_that_a_new_list_lacks_is_asked_for() {
+    let index = synced();
+    _ = index.lease_unreadable("ns", "lease", UID);
+    index.list_begins(Source::Leases);
+    assert_eq!(first_end(&index.list_ends(Source::Leases)), Some(0));
+    assert_eq!(index.observe(&uid()).unwrap().lease.presence, Presence::Unconfirmed);
+}
