@@ -10,7 +10,7 @@ use std::{future::Future, sync::LazyLock};
 
 use anyhow::Result;
 
-pub use holder::{Holder, code};
+pub use holder::{Holder, code, since};
 pub use lab::Lab;
 pub use operator::Operator;
 pub use tenant::Tenant;

@@ -21,14 +21,21 @@ impl Operator {
 
     /// Starts one and waits only until it has read everything.
     pub async fn spawn(plane: &ControlPlane, label: &str, flags: &[&str]) -> Result<Self> {
-        let kubeconfig = Self::kubeconfig(plane, label).await?;
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
-        command.env("KUBECONFIG", kubeconfig).args(["--listen", &address, "--log", "info,leasehold=debug"]).args(flags);
-        let operator = Self { process: plane.spawn(label, command)?, address };
+        let operator = Self::launch(plane, label, flags).await?;
         let ready = operator.wait("readyz", |text| text.trim() == "ok").await;
         ready.with_context(|| operator.process.log_tail())?;
         Ok(operator)
+    }
+
+    /// Starts one and waits for nothing.
+    pub async fn launch(plane: &ControlPlane, label: &str, flags: &[&str]) -> Result<Self> {
+        let kubeconfig = Self::kubeconfig(plane, label).await?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        // By the environment, so that a test's flag may say otherwise.
+        command.env("KUBECONFIG", kubeconfig).env("LEASEHOLD_LOG", "info,leasehold=debug");
+        command.args(["--listen", &address]).args(flags);
+        Ok(Self { process: plane.spawn(label, command)?, address })
     }
 
     /// A kubeconfig of the operator's service account, as the cluster itself would hand it a token.

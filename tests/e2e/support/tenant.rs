@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::{ConfigMap, Secret, ServiceAccount},
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -240,6 +243,15 @@ impl<'a> Tenant<'a> {
         let account = &credential.service_account.as_ref().context("the lease has no account")?.name;
         let args = ["create", "token", account, "-n", "leasehold-leases", "--duration=600s"];
         Ok(self.lab.plane.kubectl(&self.requester.kubeconfig, &args, None).await?.ok()?.trim().to_owned())
+    }
+
+    /// A token for an account, as the requester mints it.
+    pub async fn mint(&self, account: &str) -> Result<String> {
+        let spec = TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() };
+        let request = TokenRequest { spec, ..TokenRequest::default() };
+        let api: Api<ServiceAccount> = Api::namespaced(self.requester.client.clone(), "leasehold-leases");
+        let minted = api.create_token_request(account, &PostParams::default(), &request).await?;
+        Ok(minted.status.context("the API server gave no token")?.token)
     }
 
     /// ConfigMaps of the namespace, as somebody sees them.
