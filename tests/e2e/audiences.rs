@@ -47,6 +47,66 @@ fn offline_verified_tokens_live_at_least_ten_minutes_and_nothing_is_claimed_too_
     });
 }
 
+/// Mints for a lease's account as somebody; whether that worked, and what was said if not.
+async fn mint(
+    lab: &Lab,
+    kubeconfig: &std::path::Path,
+    account: &str,
+    duration: &str,
+    audiences: &[&str],
+) -> Result<(bool, String)> {
+    let audiences = audiences.iter().flat_map(|audience| ["--audience", audience]);
+    let args: Vec<&str> = ["create", "token", account, "-n", "leasehold-leases", "--duration", duration]
+        .into_iter()
+        .chain(audiences)
+        .collect();
+    let output = lab.plane.kubectl(kubeconfig, &args, None).await?;
+    Ok((output.status.success(), output.stderr))
+}
+
+/// The account of an active lease.
+fn account(lease: leasehold::api::CredentialLease) -> Result<String> {
+    Ok(lease.status.and_then(|s| s.credential?.service_account).context("no account")?.name)
+}
+
+#[test]
+fn a_lease_for_somebody_else_mints_for_him_and_not_for_the_api_server() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("mint-sts").await?;
+        tenant.lifecycle("sts", |spec| spec["terms"]["audiences"] = json!([STS])).await?;
+        tenant
+            .lease("run", "sts", |spec| {
+                spec["audiences"] = json!([STS]);
+                spec["ttl"] = json!("10m");
+            })
+            .await?;
+        let lease = tenant.lease_in("run", Phase::Active).await?;
+        let status = lease.status.as_ref().context("no status")?;
+        let outlives =
+            status.credential.as_ref().and_then(|c| c.offline_expiration_time).context("no offlineExpirationTime")?;
+        let last = status.expiration_time.context("no expirationTime")?.plus_millis(600_000);
+        ensure!(
+            outlives == last,
+            "the last token is minted at the end and lives ten minutes: {outlives} is not {last}"
+        );
+        let (account, own) = (account(lease)?, &tenant.requester.kubeconfig);
+        let (minted, said) = mint(lab, own, &account, "600s", &[STS]).await?;
+        ensure!(minted, "the audience of the lease: {said}");
+        for (duration, audiences) in [
+            ("601s", &[STS] as &[&str]),
+            ("600s", &[]),
+            ("600s", &["https://kubernetes.default.svc"]),
+            ("600s", &[STS, "https://kubernetes.default.svc"]),
+            ("600s", &[STS, STS, STS, STS, STS]),
+        ] {
+            let (minted, said) = mint(lab, own, &account, duration, audiences).await?;
+            ensure!(!minted && said.contains("leasehold-token-request"), "{duration} for {audiences:?}: {said}");
+        }
+        tenant.delete_lease("run").await
+    });
+}
+
 #[test]
 fn a_requester_mints_for_the_leases_audiences_only_and_for_ten_minutes_at_most() {
     run(async {
@@ -55,27 +115,19 @@ fn a_requester_mints_for_the_leases_audiences_only_and_for_ten_minutes_at_most()
         tenant.lifecycle("api", |_| {}).await?;
         tenant.lease("own", "api", |_| {}).await?;
         let lease = tenant.lease_in("own", Phase::Active).await?;
-        let account = lease.status.and_then(|s| s.credential?.service_account).context("no account")?.name;
-        let mint = async |kubeconfig: &std::path::Path, flags: &[&str]| -> Result<(bool, String)> {
-            let args = [&["create", "token", &account, "-n", "leasehold-leases"], flags].concat();
-            let output = lab.plane.kubectl(kubeconfig, &args, None).await?;
-            Ok((output.status.success(), output.stderr))
-        };
+        let account = account(lease)?;
         let own = &tenant.requester.kubeconfig;
-        let (minted, said) = mint(own, &["--duration=600s"]).await?;
+        let (minted, said) = mint(lab, own, &account, "600s", &[]).await?;
         ensure!(minted, "the requester may mint: {said}");
-        for (flags, why) in [
-            (vec!["--duration=601s"], "longer than ten minutes"),
-            (vec!["--duration=600s", "--audience", STS], "for somebody else"),
-            (
-                vec!["--duration=600s", "--audience", STS, "--audience", "https://kubernetes.default.svc"],
-                "also for somebody else",
-            ),
+        for (duration, audiences, why) in [
+            ("601s", &[] as &[&str], "longer than ten minutes"),
+            ("600s", &[STS], "for somebody else"),
+            ("600s", &[STS, "https://kubernetes.default.svc"], "also for somebody else"),
         ] {
-            let (minted, said) = mint(own, &flags).await?;
+            let (minted, said) = mint(lab, own, &account, duration, audiences).await?;
             ensure!(!minted && said.contains("leasehold-token-request"), "{why}: {said}");
         }
-        let (minted, said) = mint(&tenant.author.kubeconfig, &["--duration=600s"]).await?;
+        let (minted, said) = mint(lab, &tenant.author.kubeconfig, &account, "600s", &[]).await?;
         ensure!(!minted && said.contains("forbidden"), "another user: {said}");
         Ok(())
     });

@@ -12,9 +12,9 @@ use leasehold::{
     domain::digest,
 };
 use leasehold_harness::{Look, Options, eventually_seeing};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::{Lab, run};
+use crate::support::{Lab, is_conform, run, trail};
 
 fn status(lease: &CredentialLease) -> Result<&CredentialLeaseStatus> {
     lease.status.as_ref().context("no status")
@@ -22,30 +22,6 @@ fn status(lease: &CredentialLease) -> Result<&CredentialLeaseStatus> {
 
 fn says(status: &CredentialLeaseStatus, kind: &str) -> Option<Condition> {
     condition::find(&status.conditions, kind).cloned()
-}
-
-/// As kstatus reads it: in progress while Reconciling is True, failed while Stalled is, current otherwise; never both, and
-/// no condition Ready, whose False would read as in progress for ever.
-fn is_conform(lease: &CredentialLease) -> Result<()> {
-    let status = status(lease)?;
-    ensure!(
-        status.observed_generation == lease.metadata.generation,
-        "observedGeneration: {:?}",
-        status.observed_generation
-    );
-    let is_true = |kind: &str| says(status, kind).is_some_and(|c| c.status == ConditionStatus::True);
-    let (reconciling, stalled) = (is_true("Reconciling"), is_true("Stalled"));
-    let phase = status.phase.context("no phase")?;
-    ensure!(says(status, "Ready").is_none(), "a lease has no condition Ready");
-    ensure!(
-        reconciling == matches!(phase, Phase::Pending | Phase::Issuing | Phase::Ending),
-        "{phase}: Reconciling {reconciling}"
-    );
-    ensure!(stalled == matches!(phase, Phase::Denied | Phase::Failed), "{phase}: Stalled {stalled}");
-    let active = says(status, "Active").context("no condition Active")?;
-    ensure!(active.reason == phase.as_str(), "phase is a copy of Active's reason: {phase}, {}", active.reason);
-    ensure!((active.status == ConditionStatus::True) == (phase == Phase::Active), "{active:?}");
-    Ok(())
 }
 
 #[test]
@@ -65,19 +41,12 @@ fn every_phase_is_conform_and_the_record_is_the_same_everywhere() {
         let history = status(&lease)?.history.clone().context("no history")?;
         ensure!(digest::verify(&history), "the chain is broken");
         let uid = lease.metadata.uid.clone().context("no uid")?;
-        let said = lab.said()?;
-        let lines: Vec<Value> = said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let told: Vec<&Value> =
-            lines.iter().filter(|l| l["target"] == "audit" && l["lease"]["uid"] == json!(uid)).collect();
+        let told = trail::trail(&lab.said()?, &uid);
         ensure!(told.len() == history.records.len(), "{} lines for {} records", told.len(), history.records.len());
         let mut previous = history.seed.clone();
         for (record, line) in history.records.iter().zip(told) {
             previous = digest::link(&previous, record);
-            ensure!(line["seq"] == json!(record.seq) && line["hash"] == json!(previous), "{line} is not {record:?}");
-            ensure!(
-                line["event"] == json!(record.event) && line["detail"] == json!(record.detail),
-                "{line} is not {record:?}"
-            );
+            ensure!(line.record == *record && line.hash == previous, "{line:?} is not {record:?}");
         }
         ensure!(previous == history.head, "the chain does not lead to its head");
 
@@ -91,6 +60,31 @@ fn every_phase_is_conform_and_the_record_is_the_same_everywhere() {
             Ok::<_, anyhow::Error>(if done { Look::Done(()) } else { Look::NotYet(format!("{reasons:?}")) })
         })
         .await
+    });
+}
+
+#[test]
+fn a_lifecycle_counts_its_live_leases() {
+    run(async {
+        let tenant = Lab::shared().await?.tenant("counted").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        for name in ["one", "two"] {
+            tenant.lease(name, "nightly", |spec| spec["ttl"] = json!("10m")).await?;
+            tenant.lease_in(name, Phase::Active).await?;
+        }
+        let lifecycles = tenant.lifecycles();
+        // Counters are written at most once a minute.
+        eventually_seeing("both leases to be counted", std::time::Duration::from_secs(75), || async {
+            let lifecycle = lifecycles.get("nightly").await?;
+            let status = lifecycle.status.clone().unwrap_or_default();
+            let counted = status.active_leases == Some(2) && status.last_lease_time.is_some();
+            Ok::<_, anyhow::Error>(if counted { Look::Done(()) } else { Look::NotYet(format!("{status:?}")) })
+        })
+        .await?;
+        let lifecycle = lifecycles.get("nightly").await?;
+        let status = lifecycle.status.context("no status")?;
+        ensure!(status.observed_generation == lifecycle.metadata.generation, "{:?}", status.observed_generation);
+        Ok(())
     });
 }
 

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use leasehold_harness::{ControlPlane, Look, Options, eventually_seeing};
 use tokio::sync::OnceCell;
 
-use super::{Operator, Tenant};
+use super::{Operator, QUIET, Tenant};
 
 /// Where the shipped manifests are.
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
@@ -41,6 +41,7 @@ impl Lab {
 
     /// One of the test's own, Leasehold installed, no operator running.
     pub async fn installed(options: Options) -> Result<Self> {
+        let _quiet = QUIET.lock().await;
         let plane = ControlPlane::start(options).await?;
         plane.kubectl(plane.admin_kubeconfig(), &["apply", "-k", &format!("{CONFIG}/default")], None).await?.ok()?;
         Ok(Self { plane, operator: Mutex::default(), tenants: AtomicU32::default() })
@@ -66,6 +67,15 @@ impl Lab {
     pub fn said(&self) -> Result<String> {
         let operator = self.operator.lock().expect("no test panics while it holds this");
         operator.as_ref().context("no operator is running")?.log()
+    }
+
+    /// What Prometheus would scrape of the operator.
+    pub async fn metrics(&self) -> Result<String> {
+        let address = {
+            let operator = self.operator.lock().expect("no test panics while it holds this");
+            operator.as_ref().context("no operator is running")?.address().to_owned()
+        };
+        Operator::ask(&address, "metrics").await
     }
 
     /// The operator, to be ended by the test.

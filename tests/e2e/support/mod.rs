@@ -1,5 +1,6 @@
 //! What every test stands on.
 
+mod conform;
 mod holder;
 mod lab;
 mod operator;
@@ -10,10 +11,15 @@ use std::{future::Future, sync::LazyLock};
 
 use anyhow::Result;
 
+pub use conform::{condition_of, is_conform};
 pub use holder::{Holder, code, since};
 pub use lab::Lab;
 pub use operator::Operator;
 pub use tenant::Tenant;
+
+/// Held by whoever measures to the millisecond, and by whoever does what would delay all others, such as to start a control
+/// plane: on two cores a test would else measure its neighbour.
+pub static QUIET: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// One runtime for all tests: clients of the shared control plane outlive the test that made them.
 static RUNTIME: LazyLock<tokio::runtime::Runtime> =

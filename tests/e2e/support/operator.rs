@@ -61,8 +61,18 @@ impl Operator {
 
     /// The body of one of its endpoints.
     pub async fn get(&self, path: &str) -> Result<String> {
+        Self::ask(&self.address, path).await
+    }
+
+    /// Where its endpoints are.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The body of an endpoint of the operator at this address.
+    pub async fn ask(address: &str, path: &str) -> Result<String> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(&self.address).await?;
+        let mut stream = tokio::net::TcpStream::connect(address).await?;
         stream.write_all(format!("GET /{path} HTTP/1.0\r\nHost: operator\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;

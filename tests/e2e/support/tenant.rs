@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     core::v1::{ConfigMap, Secret, ServiceAccount},
+    rbac::v1::Role,
 };
 use kube::{
     Api, Client,
@@ -200,6 +201,14 @@ impl<'a> Tenant<'a> {
     pub async fn change_lifecycle(&self, name: &str, patch: Value) -> Result<()> {
         let api: Api<ServiceAccountLifecycle> = Api::namespaced(self.author.client.clone(), &self.namespace);
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop).context("change a lifecycle")
+    }
+
+    /// Gives the granted role `reader` one verb more: delete.
+    pub async fn widen_role(&self) -> Result<()> {
+        let roles: Api<Role> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let rules = [json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "delete"]})];
+        let patch = Patch::Merge(json!({"rules": rules}));
+        roles.patch("reader", &PatchParams::default(), &patch).await.map(drop).context("widen the role")
     }
 
     /// Deletes a lease as its requester.

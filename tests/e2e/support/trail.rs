@@ -12,17 +12,12 @@ pub struct Line {
     #[serde(flatten)]
     pub record: Record,
     pub hash: String,
-    #[serde(default)]
-    pub replayed: bool,
 }
 
 /// The lease a line is about.
 #[derive(Debug, Clone, Deserialize)]
 pub struct About {
-    pub namespace: String,
-    pub name: String,
     pub uid: String,
-    pub lifecycle: String,
 }
 
 /// The lines about a lease in what an operator has printed: its log goes to the same file.

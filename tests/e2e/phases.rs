@@ -1,0 +1,64 @@
+//! The phases before Active: seen only where the API server does not take what issuing needs, and left by themselves.
+
+use anyhow::{Context, Result, ensure};
+use leasehold::api::{CredentialLease, reasons::Phase};
+use leasehold_harness::Options;
+use serde_json::json;
+
+use crate::support::{Lab, condition_of, is_conform, run};
+
+/// Lets the API server refuse to create this kind in the issuing namespace, whoever asks.
+async fn refuse(lab: &Lab, kind: &str) -> Result<()> {
+    let hard = json!({format!("count/{kind}"): "0"});
+    allow(lab).await?;
+    let args = ["create", "quota", "refuse", "-n", "leasehold-leases", &format!("--hard=count/{kind}=0")];
+    lab.kubectl(&args, None).await?;
+    // What the quota controller would write, which the control plane has not.
+    let status = json!({"status": {"hard": hard, "used": hard}}).to_string();
+    let args =
+        ["patch", "quota", "refuse", "-n", "leasehold-leases", "--subresource=status", "--type=merge", "-p", &status];
+    lab.kubectl(&args, None).await?;
+    // Admission reads quotas from a watch.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    Ok(())
+}
+
+async fn allow(lab: &Lab) -> Result<()> {
+    let args = ["delete", "resourcequota", "refuse", "-n", "leasehold-leases", "--ignore-not-found"];
+    lab.kubectl(&args, None).await.map(drop)
+}
+
+fn is_retrying(lease: &CredentialLease) -> Result<()> {
+    is_conform(lease)?;
+    let issued = condition_of(lease, "Issued")?;
+    ensure!(issued.reason == "Retrying" && issued.message.contains("quota"), "{issued:?}");
+    Ok(())
+}
+
+#[test]
+fn a_lease_that_cannot_be_issued_yet_says_so_and_is_issued_when_it_can() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("phases").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        refuse(&lab, "jobs.batch").await?;
+        tenant.lease("run", "nightly", |spec| spec["ttl"] = json!("10m")).await?;
+        is_retrying(&tenant.lease_in("run", Phase::Pending).await?)?;
+
+        refuse(&lab, "roles.rbac.authorization.k8s.io").await?;
+        let lease = tenant.lease_in("run", Phase::Issuing).await?;
+        is_retrying(&lease)?;
+
+        allow(&lab).await?;
+        let lease = tenant.lease_in("run", Phase::Active).await?;
+        is_conform(&lease)?;
+        ensure!(condition_of(&lease, "Issued")?.reason == "Delivered", "{:?}", lease.status);
+        let history = lease.status.and_then(|s| s.history).context("no history")?;
+        let told: Vec<&str> = history.records.iter().map(|record| record.event.as_str()).collect();
+        ensure!(told == ["Requested", "Allowed", "Issued"], "retries are no records: {told:?}");
+        tenant.delete_lease("run").await?;
+        lab.nothing_left_of(lease.metadata.uid.as_deref().context("no uid")?).await?;
+        drop(tenant);
+        lab.stop().await
+    });
+}
