@@ -72,7 +72,12 @@ async fn ends_a_lease(lab: &Lab, cause: Cause, issued: &Barrier) -> Result<()> {
     drop(quiet);
     let forbidden = at.as_millisecond() - zero.as_millisecond();
     ensure!(first == 403, "401 before 403");
-    ensure!(forbidden <= cause.forbidden, "403 came after {forbidden} ms, allowed are {}", cause.forbidden);
+    ensure!(
+        forbidden <= cause.forbidden,
+        "403 came after {forbidden} ms, allowed are {}; load of the machine: {}",
+        cause.forbidden,
+        std::fs::read_to_string("/proc/loadavg").unwrap_or_default()
+    );
     let (_, at) = holder.until(&[401], Duration::from_millis(100), patience).await?;
     let unauthorized = at.as_millisecond() - zero.as_millisecond();
     ensure!(unauthorized <= cause.forbidden.max(250) - 250 + 11_000, "401 came after {unauthorized} ms");
