@@ -8,6 +8,7 @@ mod audiences;
 mod backstop;
 mod bad_input;
 mod calls;
+mod canary;
 mod chaos;
 mod ends;
 mod held;

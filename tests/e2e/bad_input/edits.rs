@@ -1,6 +1,7 @@
 //! A lease is what it was asked to be, until it ends: no field can be changed, added or taken away, by no kind of write.
 
 use anyhow::ensure;
+use leasehold::api::reasons::Phase;
 use serde_json::{Value, json};
 
 use super::{JSON, all_is_well, merge, none, path, send, sentence};
@@ -65,6 +66,8 @@ fn no_field_of_a_lease_can_be_edited_by_no_kind_of_write() {
         let said = send(&tenant.admin, "PATCH", &applied, apply, lease.to_string()).await?;
         ensure!(said.is_none(), "applied once more without a change it is refused: {said:?}");
 
+        // Nobody writes any more, so that a PUT is refused for what it says and not for when it comes.
+        tenant.lease_in("full", Phase::Denied).await?;
         let mut wrong = vec![];
         for edit in edits() {
             let mut edited = lease.clone();
