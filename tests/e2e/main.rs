@@ -11,6 +11,7 @@ mod calls;
 mod canary;
 mod chaos;
 mod ends;
+mod faults;
 mod held;
 mod install;
 mod lifetimes;

@@ -7,26 +7,34 @@ use serde_json::json;
 
 use crate::support::{Lab, condition_of, is_conform, run};
 
+/// The quota that refuses this kind.
+fn quota(kind: &str) -> String {
+    format!("refuse-{kind}")
+}
+
 /// Lets the API server refuse to create this kind in the issuing namespace, whoever asks.
 async fn refuse(lab: &Lab, kind: &str) -> Result<()> {
-    let hard = json!({format!("count/{kind}"): "0"});
-    allow(lab).await?;
-    let args = ["create", "quota", "refuse", "-n", "leasehold-leases", &format!("--hard=count/{kind}=0")];
+    let (hard, quota) = (json!({format!("count/{kind}"): "0"}), quota(kind));
+    let args = ["create", "quota", &quota, "-n", "leasehold-leases", &format!("--hard=count/{kind}=0")];
     lab.kubectl(&args, None).await?;
     // What the quota controller would write, which the control plane has not.
     let status = json!({"status": {"hard": hard, "used": hard}}).to_string();
     let args =
-        ["patch", "quota", "refuse", "-n", "leasehold-leases", "--subresource=status", "--type=merge", "-p", &status];
+        ["patch", "quota", &quota, "-n", "leasehold-leases", "--subresource=status", "--type=merge", "-p", &status];
     lab.kubectl(&args, None).await?;
     // Admission reads quotas from a watch.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     Ok(())
 }
 
-async fn allow(lab: &Lab) -> Result<()> {
-    let args = ["delete", "resourcequota", "refuse", "-n", "leasehold-leases", "--ignore-not-found"];
-    lab.kubectl(&args, None).await.map(drop)
+async fn allow(lab: &Lab, kind: &str) -> Result<()> {
+    lab.kubectl(&["delete", "resourcequota", &quota(kind), "-n", "leasehold-leases"], None).await.map(drop)
 }
+
+/// Before an account can be made.
+const FIRST: &str = "jobs.batch";
+/// After it was.
+const LATER: &str = "roles.rbac.authorization.k8s.io";
 
 fn is_retrying(lease: &CredentialLease) -> Result<()> {
     is_conform(lease)?;
@@ -41,15 +49,16 @@ fn a_lease_that_cannot_be_issued_yet_says_so_and_is_issued_when_it_can() {
         let lab = Lab::start(Options::default(), &[]).await?;
         let tenant = lab.tenant("phases").await?;
         tenant.lifecycle("nightly", |_| {}).await?;
-        refuse(&lab, "jobs.batch").await?;
+        refuse(&lab, FIRST).await?;
         tenant.lease("run", "nightly", |spec| spec["ttl"] = json!("10m")).await?;
         is_retrying(&tenant.lease_in("run", Phase::Pending).await?)?;
 
-        refuse(&lab, "roles.rbac.authorization.k8s.io").await?;
+        refuse(&lab, LATER).await?;
+        allow(&lab, FIRST).await?;
         let lease = tenant.lease_in("run", Phase::Issuing).await?;
         is_retrying(&lease)?;
 
-        allow(&lab).await?;
+        allow(&lab, LATER).await?;
         let lease = tenant.lease_in("run", Phase::Active).await?;
         is_conform(&lease)?;
         ensure!(condition_of(&lease, "Issued")?.reason == "Delivered", "{:?}", lease.status);
