@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     ask::{self, path},
-    exchange::{Ask, Exchange},
+    exchange::{Ask, Exchange, Reply},
     fence, render,
     render::Endpoint,
     token::{Token, Vault},
@@ -203,7 +203,8 @@ impl Execute {
             .metadata();
         let reply = self.exchange.send(ask).await?;
         match reply.code {
-            StatusCode::FORBIDDEN | StatusCode::UNPROCESSABLE_ENTITY => Ok(Answer::Stranger),
+            StatusCode::UNPROCESSABLE_ENTITY => Ok(Answer::Stranger),
+            StatusCode::FORBIDDEN if is_strangers_secret(&reply) => Ok(Answer::Stranger),
             StatusCode::NOT_FOUND => Err(Failure { class: Class::Conflict, ..reply.failure() }),
             _ => present(&reply.decode::<Partial>()?.metadata),
         }
@@ -220,7 +221,7 @@ impl Execute {
         let reply = self.exchange.send(ask).await?;
         match reply.code {
             StatusCode::NOT_FOUND => return Ok(Answer::Absent),
-            StatusCode::FORBIDDEN => return Ok(Answer::Stranger),
+            StatusCode::FORBIDDEN if is_strangers_secret(&reply) => return Ok(Answer::Stranger),
             _ => {}
         }
         let metadata = reply.decode::<Partial>()?.metadata;
@@ -328,6 +329,12 @@ impl Execute {
         let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(seen.lease.uid.as_str()))?).await?;
         if reply.code.is_success() { Ok(Answer::Done) } else { ask::gone(&reply) }
     }
+}
+
+/// The operator's own policy refuses to let it touch a Secret of another type: it is somebody else's. A 403 of any other cause
+/// says nothing about the Secret.
+fn is_strangers_secret(reply: &Reply) -> bool {
+    reply.failure().message.contains("leasehold-secret-self-limit")
 }
 
 /// The part of a TokenRequest's answer that matters. No `Debug`: it holds a token.

@@ -30,6 +30,8 @@ use crate::{
 
 /// How long what was found out about rights is good for, in milliseconds: when all were there, and when one was missing.
 const RIGHTS_MILLIS: (i64, i64) = (600_000, 20_000);
+/// After how long validations that could not be tried are tried again, in milliseconds.
+const UNTRIED_MILLIS: i64 = 5_000;
 /// The pause after a look that panicked, in milliseconds.
 const PANIC_MILLIS: i64 = 30_000;
 /// Lifecycles that are looked at at the same time.
@@ -54,6 +56,8 @@ pub struct Context {
 struct Memory {
     generation: i64,
     uid: String,
+    /// The validations could not be tried on the sample yet.
+    untried: bool,
     broken_validation: Option<String>,
     rights: Option<(Rights, Time)>,
     counted: Option<Time>,
@@ -120,13 +124,13 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     let generation = object.metadata.generation.unwrap_or_default();
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if memory.generation != generation || memory.uid != uid {
-        memory = Memory {
-            generation,
-            uid,
-            broken_validation: broken_validation(context, &object).await,
-            counted: memory.counted,
-            ..Memory::default()
-        };
+        memory = Memory { generation, uid, counted: memory.counted, untried: true, ..Memory::default() };
+    }
+    if memory.untried {
+        let tried = broken_validation(context, &object).await;
+        memory.untried = tried.is_err();
+        memory.broken_validation =
+            tried.unwrap_or_else(|overrun| Some(format!("the validations were not tried yet, and will be: {overrun}")));
     }
     let rights = rights(context, namespace, &object, &mut memory, now).await;
     let (active, last_lease) = context.index.counters(namespace, name);
@@ -163,7 +167,8 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     }
     let rights_due = memory.rights.as_ref().map(|(rights, at)| at.plus_millis(good_for(rights)));
     let again = lifecycle::look_again(&LifecycleObserved { status, counted: memory.counted, ..observed }, now);
-    (memory, [rights_due, again].into_iter().flatten().min())
+    let tried_again = memory.untried.then(|| now.plus_millis(UNTRIED_MILLIS));
+    (memory, [rights_due, again, tried_again].into_iter().flatten().min())
 }
 
 fn good_for(rights: &Rights) -> i64 {
@@ -171,20 +176,18 @@ fn good_for(rights: &Rights) -> i64 {
 }
 
 /// The first validation that cannot be used, tried on a sample lease, so that nobody waits for a lease to find out.
-async fn broken_validation(context: &Context, object: &ServiceAccountLifecycle) -> Option<String> {
+async fn broken_validation(context: &Context, object: &ServiceAccountLifecycle) -> Result<Option<String>, Overrun> {
     let rules: Vec<(String, String)> =
         object.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
     if rules.is_empty() {
-        return None;
+        return Ok(None);
     }
-    match context.evaluator.evaluate(rules.clone(), validations::sample(object), SAMPLE_DEADLINE).await {
-        Ok(violations) => violations.into_iter().find_map(|v| {
-            let problem = v.problem?;
-            let expression = rules.get(v.rule).map(|(expression, _)| expression.as_str()).unwrap_or_default();
-            Some(format!("validation `{expression}` cannot be used: {problem}"))
-        }),
-        Err(Overrun::Busy | Overrun::Deadline | Overrun::Stuck) => None,
-    }
+    let violations = context.evaluator.evaluate(rules.clone(), validations::sample(object), SAMPLE_DEADLINE).await?;
+    Ok(violations.into_iter().find_map(|v| {
+        let problem = v.problem?;
+        let expression = rules.get(v.rule).map(|(expression, _)| expression.as_str()).unwrap_or_default();
+        Some(format!("validation `{expression}` cannot be used: {problem}"))
+    }))
 }
 
 /// Whether the operator may bind every granted role. Asked anew when what was known is too old.
