@@ -67,6 +67,7 @@ impl Engine {
         let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
         loop {
             self.beat.store(self.context.clock.since_start(), Ordering::Relaxed);
+            self.catch_up(&mut visits, &mut keys);
             let now = self.context.clock.now().as_millis();
             while let Some(visit) = self.agenda.next(now) {
                 let Some(lease) = self.leases.get(&visit.key) else {
@@ -94,6 +95,18 @@ impl Engine {
             lease.interrupt.store(true, Ordering::Relaxed);
         }
         while visits.join_next().await.is_some() {}
+    }
+
+    /// Takes in all that has come in meanwhile, from both sides: under a storm of changes, one tenant's end must not wait for a
+    /// round of the loop per wish, or per visit, of another.
+    fn catch_up(&mut self, visits: &mut JoinSet<Done>, keys: &mut HashMap<tokio::task::Id, Key>) {
+        while let Some(done) = visits.try_join_next_with_id() {
+            self.visited(done, keys);
+        }
+        for _ in 0..self.wishes.len() {
+            let Ok(wish) = self.wishes.try_recv() else { return };
+            self.wish(wish);
+        }
     }
 
     fn wish(&mut self, wish: Wish) {
