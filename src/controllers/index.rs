@@ -362,7 +362,10 @@ impl Index {
     pub fn counters(&self, namespace: &str, name: &str) -> (usize, Option<Time>) {
         let inner = self.inner();
         let key = (namespace.to_owned(), name.to_owned());
-        (inner.live(&key, None).0, inner.last_lease.get(&key).copied())
+        // Leases of a lifecycle that was deleted and created again may still be there: their times are not the new one's.
+        let created = inner.lifecycles.get(&key).and_then(|row| row.object.metadata.creation_timestamp.as_ref());
+        let created = created.map_or(Time::from_millis(0), Time::from);
+        (inner.live(&key, None).0, inner.last_lease.get(&key).copied().filter(|at| *at >= created))
     }
 
     /// How many leases are in each phase; those without a status count as Pending.
@@ -448,6 +451,9 @@ impl Index {
                 leases.remove(uid);
                 if leases.is_empty() {
                     inner.by_lifecycle.remove(&lifecycle);
+                    if !inner.lifecycles.contains_key(&lifecycle) {
+                        inner.last_lease.remove(&lifecycle);
+                    }
                 }
             }
         }
@@ -620,6 +626,8 @@ impl Inner {
         row.presence = if metadata.deletion_timestamp.is_some() { Presence::Deleting } else { Presence::Exists };
         row.packed = Some(Packed::of(lease));
         row.learn(lease.status.as_ref());
+        let key = (row.namespace.clone(), row.lifecycle.clone());
+        self.issued(key, lease.status.as_ref().and_then(|s| s.issue_time));
         self.leases.get(&uid).map(|row| (uid, row))
     }
 
@@ -642,11 +650,16 @@ impl Inner {
             }
             row.packed = Some(Packed::of(&lease));
         }
-        let newly = status.issue_time.filter(|_| !row.issued);
         row.learn(Some(status));
         let key = (row.namespace.clone(), row.lifecycle.clone());
-        if let Some(at) = newly {
-            self.last_lease.insert(key, at);
+        self.issued(key, status.issue_time);
+    }
+
+    /// A lease of this lifecycle was issued then. The watch may tell of it before our own answer does, and again later.
+    fn issued(&mut self, lifecycle: (String, String), at: Option<Time>) {
+        if let Some(at) = at {
+            let last = self.last_lease.entry(lifecycle).or_insert(at);
+            *last = at.max(*last);
         }
     }
 

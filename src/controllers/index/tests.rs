@@ -156,3 +156,33 @@ fn an_unreadable_lease_that_a_new_list_lacks_is_asked_for() {
     assert_eq!(first_end(&index.list_ends(Source::Leases)), Some(0));
     assert_eq!(index.observe(&uid()).unwrap().lease.presence, Presence::Unconfirmed);
 }
+
+#[test]
+fn a_lease_counts_as_issued_whoever_tells_of_it_first_and_however_often() {
+    let index = synced();
+    let last = || index.counters("ns", "lc").1.map(|at| at.as_millis() - NOW);
+    _ = index.lease_applied(&lease(7, |lease| lease["status"] = json!({"phase": "Issuing"})));
+    assert_eq!(last(), None);
+    // The watch overtakes the answer to the very write it tells of.
+    let seen = index.observe(&uid()).unwrap();
+    _ = index.lease_applied(&lease(8, |_| ()));
+    let status = Box::new(lease(8, |_| ()).status.unwrap());
+    index.note(&seen, &Call::WriteStatus(status), &Answer::Written("8".into()));
+    assert_eq!(last(), Some(0));
+    _ = index.lease_applied(&lease(9, |lease| lease["status"]["issueTime"] = json!("2027-01-15T07:59:00Z")));
+    assert_eq!(last(), Some(0), "an older one does not take it back");
+}
+
+#[test]
+fn leases_of_an_earlier_lifecycle_of_the_name_are_not_the_new_ones() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |_| ()));
+    let lifecycle = json!({
+        "apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle",
+        "metadata": {"namespace": "ns", "name": "lc", "uid": "l", "creationTimestamp": "2027-01-15T08:00:01Z"},
+        "spec": {"owner": {"team": "t", "contact": "c"}, "purpose": "p", "class": "Pipeline",
+            "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest"], "approval": {"type": "NotRequired"}}},
+    });
+    _ = index.lifecycle_applied(serde_json::from_value(lifecycle).unwrap());
+    assert_eq!(index.counters("ns", "lc").1, None);
+}
