@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
-        core::v1::ServiceAccount,
+        core::v1::{Namespace, ServiceAccount},
         rbac::v1::{ClusterRole, Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -55,6 +55,7 @@ pub fn watches(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFutu
     vec![
         Box::pin(leases(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
+        Box::pin(namespaces(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
         Box::pin(children::<ServiceAccount>(
@@ -144,6 +145,20 @@ async fn lifecycles(
                 index.lifecycle_deleted(&namespace, &name)
             }
         },
+    })
+    .await;
+}
+
+async fn namespaces(
+    events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<Namespace>>>> + Send,
+    outlet: Outlet,
+) {
+    follow(events, Source::Namespaces, outlet, |index, change| match change {
+        Change::Applied(object) => {
+            let metadata = &object.metadata;
+            index.namespace_seen(metadata.name.as_deref().unwrap_or_default(), metadata.deletion_timestamp.is_some())
+        }
+        Change::Deleted(object) => index.namespace_seen(object.metadata.name.as_deref().unwrap_or_default(), false),
     })
     .await;
 }

@@ -56,10 +56,12 @@ pub enum Source {
     Lifecycles,
     Roles(RoleKind),
     Children(Kind),
+    Namespaces,
 }
 
 /// Every source there is.
-pub const SOURCES: [Source; 8] = [
+pub const SOURCES: [Source; 9] = [
+    Source::Namespaces,
     Source::Leases,
     Source::Lifecycles,
     Source::Roles(RoleKind::Role),
@@ -127,6 +129,8 @@ struct Inner {
     children: HashMap<LeaseUid, Vec<ChildRow>>,
     /// UIDs of objects that we deleted and whose deletion the watch has not told yet.
     deleted: HashMap<String, Kind>,
+    /// Namespaces that are being deleted.
+    terminating: HashSet<String>,
     synced: HashSet<Source>,
     epochs: HashMap<Source, u64>,
     enforcement: Option<Enforcement>,
@@ -168,6 +172,8 @@ impl Index {
             Source::Lifecycles => inner.sweep_lifecycles(epoch),
             Source::Roles(kind) => inner.sweep_roles(kind, epoch),
             Source::Children(kind) => inner.sweep_children(kind, epoch),
+            // One that is gone has nothing left in it to be ended.
+            Source::Namespaces => Wishes::default(),
         };
         let mut wishes = wishes;
         // Only the first time: later lists wake what they change.
@@ -222,6 +228,22 @@ impl Index {
         inner
             .mark(&uid, Presence::Gone)
             .map_or_else(Wishes::default, |namespace| Wishes::visit(uid, &namespace, Lane::End))
+    }
+
+    /// A namespace was seen. One that is being deleted ends what is leased in it: the cluster itself waits for seconds before it
+    /// removes anything there.
+    pub fn namespace_seen(&self, name: &str, terminating: bool) -> Wishes {
+        let mut inner = self.inner();
+        if !terminating {
+            inner.terminating.remove(name);
+            return Wishes::default();
+        }
+        if !inner.terminating.insert(name.to_owned()) {
+            return Wishes::default();
+        }
+        let lifecycles: Vec<_> =
+            inner.by_lifecycle.keys().filter(|(namespace, _)| namespace == name).cloned().collect();
+        Wishes { visits: lifecycles.iter().flat_map(|key| inner.wake_lifecycle(key)).collect(), lifecycles: vec![] }
     }
 
     /// A lifecycle was created or changed.
@@ -773,7 +795,7 @@ impl Inner {
         match self.lifecycles.get(key) {
             Some(row) => LifecycleSeen::Present(Box::new(LifecycleFacts {
                 uid: row.object.metadata.uid.clone().unwrap_or_default(),
-                deleting: row.object.metadata.deletion_timestamp.is_some(),
+                deleting: row.object.metadata.deletion_timestamp.is_some() || self.terminating.contains(&key.0),
                 spec: row.object.spec.clone(),
                 confirmed: false,
             })),

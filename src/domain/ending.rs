@@ -124,7 +124,7 @@ fn lifecycle_over(seen: &Observed, now: Time) -> Option<End> {
             Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle was deleted"))
         }
         LifecycleSeen::Present(l) if l.deleting || pinned.is_some_and(|uid| uid != l.uid) => {
-            Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle was deleted"))
+            Some(End::new(EndReason::LifecycleDeleted, now, "the lifecycle or its namespace is being deleted"))
         }
         LifecycleSeen::Present(l) if l.spec.stop() == StopPolicy::HoldAndRevoke => {
             Some(End::new(EndReason::LifecycleStopped, now, "the lifecycle was stopped (HoldAndRevoke)"))
