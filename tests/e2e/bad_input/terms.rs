@@ -229,7 +229,7 @@ fn a_validation_that_cannot_be_used_is_named_and_lets_nothing_pass() {
                 lifecycle_says(
                     &tenant,
                     name,
-                    "Leasable False NotReady: a validation cannot be used, so no lease passes it",
+                    "Leasable False NotReady: a validation cannot be used, so no lease passes it: mend what condition Ready names",
                 )
                 .await?,
             );
