@@ -15,8 +15,10 @@
 //! - [`cluster`]: the API server
 //! - [`controllers`]: watches, the index, the loop that starts visits
 //! - [`runtime`]: the process
+//! - [`cli`]: `kubectl lease`, the plugin's commands
 
 pub mod api;
+pub mod cli;
 pub mod cluster;
 pub mod controllers;
 pub mod domain;

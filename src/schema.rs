@@ -3,15 +3,14 @@
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::{CredentialLease, ServiceAccountLifecycle};
+use crate::api::{CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle};
 
 /// The files of `crds/`: names and contents, with a kustomization that lists them.
 #[must_use]
 pub fn files() -> Vec<(String, String)> {
-    let mut files: Vec<(String, String)> = [ServiceAccountLifecycle::crd(), CredentialLease::crd()]
+    let mut files: Vec<(String, String)> = definitions()
         .into_iter()
         .filter_map(|crd| {
-            let crd = tidied(serde_json::to_value(crd).ok()?);
             let name = format!("{}.yaml", crd.pointer("/metadata/name")?.as_str()?);
             Some((name, format!("# Generated from src/api by `make generate`; do not edit.\n{}", yaml(&crd)?)))
         })
@@ -26,11 +25,16 @@ pub fn files() -> Vec<(String, String)> {
 /// The definitions as values, as they are shipped.
 #[must_use]
 pub fn definitions() -> Vec<Value> {
-    [ServiceAccountLifecycle::crd(), CredentialLease::crd()]
-        .into_iter()
-        .filter_map(|crd| serde_json::to_value(crd).ok())
-        .map(tidied)
-        .collect()
+    [
+        ServiceAccountLifecycle::crd(),
+        CredentialLease::crd(),
+        CredentialLeaseDecision::crd(),
+        CredentialLeasePolicy::crd(),
+    ]
+    .into_iter()
+    .filter_map(|crd| serde_json::to_value(crd).ok())
+    .map(tidied)
+    .collect()
 }
 
 fn yaml(value: &Value) -> Option<String> {

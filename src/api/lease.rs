@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DNS_LABEL, Duration, SECRET_NAME,
+    DNS_LABEL, Duration, SECRET_NAME, Time,
     lifecycle::DeliveryType,
     quantities::{TTL_MESSAGE, TTL_RULE},
     status::CredentialLeaseStatus,
@@ -28,6 +28,7 @@ use super::{
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".status.expirationTime"),
     printcolumn(name = "Revoked", type_ = "string", json_path = ".status.conditions[?(@.type==\"Revoked\")].status"),
+    printcolumn(name = "Approvals", type_ = "string", json_path = ".status.approvals.summary", priority = 1),
     printcolumn(name = "Grants", type_ = "string", json_path = ".spec.grants", priority = 1),
     printcolumn(name = "Delivery", type_ = "string", json_path = ".spec.delivery.type", priority = 1),
     printcolumn(name = "Ended by", type_ = "string", json_path = ".status.endReason", priority = 1),
@@ -55,6 +56,9 @@ pub struct CredentialLeaseSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(TTL_RULE).message(TTL_MESSAGE))]
     pub ttl: Option<Duration>,
+    /// Not before this time: agreed by day, issued at night. Absent means as soon as it is agreed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
     /// Why it is needed.
     #[schemars(length(min = 1, max = 512))]
     pub reason: String,
@@ -70,7 +74,7 @@ pub struct CredentialLeaseSpec {
     /// How the token reaches its holder.
     pub delivery: Delivery,
     /// Who asks. Proven by admission policy to be the one who created the lease.
-    pub requested_by: RequestedBy,
+    pub requested_by: Identity,
 }
 
 /// A lifecycle in the same namespace.
@@ -103,10 +107,10 @@ pub struct SecretDelivery {
     pub name: String,
 }
 
-/// Who asked, as the API server authenticated them.
+/// Who asked or decided, as the API server authenticated them.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct RequestedBy {
+pub struct Identity {
     /// The user name.
     #[schemars(length(min = 1, max = 512))]
     pub username: String,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, DNS_LABEL, Duration, SECRET_NAME, Time,
-    quantities::{TTL_MESSAGE, TTL_RULE},
+    quantities::{TTL_MESSAGE, TTL_RULE, WAIT_MESSAGE, WAIT_RULE},
 };
 
 /// Who a non-human identity is, who owns it, the most it may ever hold, and on which terms. Belongs in Git.
@@ -50,7 +50,7 @@ pub struct ServiceAccountLifecycleSpec {
     pub purpose: String,
     /// What kind of actor it is: for reports and rules. It loosens nothing.
     pub class: Class,
-    /// The ceiling: all that a lease may ask for, by name. Given by RoleBindings in the lifecycle's own namespace.
+    /// The ceiling: all that a lease may ask for, by name. Given by RoleBindings, never cluster-wide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -100,13 +100,21 @@ impl Class {
     }
 }
 
-/// One thing that may be held: a role, under a name that leases ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// One thing that may be held: a role in a namespace, under a name that leases ask for.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.namespace) || !(self.namespace.startsWith('kube-') || self.namespace.startsWith('leasehold-'))")
+    .message("nothing is granted into namespaces that begin with kube- or leasehold-: name another one")
+    .field_path(".namespace"))]
 pub struct Grant {
     /// The name by which leases ask for it.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: String,
+    /// The namespace that is granted into. Absent means the lifecycle's own; another one needs a CredentialLeasePolicy that
+    /// opens it (`grants.crossNamespace`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub namespace: Option<String>,
     /// The role that is bound.
     pub role_ref: RoleRef,
 }
@@ -173,12 +181,13 @@ pub struct Terms {
     #[schemars(length(max = 4), inner(length(min = 1, max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub audiences: Vec<String>,
-    /// Who has to agree.
-    pub approval: Approval,
+    /// Who has to agree. Absent means that one person must.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// What happens to live leases when a granted role gains rights. Absent means RevokeIfWidened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_role_change: Option<OnRoleChange>,
-    /// Rules in CEL that every lease must meet, over `lease`, `lifecycle`, `requester` and `now`.
+    /// Rules in CEL that every lease must meet, over `lease`, `lifecycle`, `requester`, `approval` and `now`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -230,17 +239,98 @@ pub enum Backstop {
 }
 
 /// Who has to agree to a lease.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.type) || self.type != 'NotRequired' || !(has(self.count) || has(self.timeout) || has(self.maxRepeat) || has(self.independence))")
+    .message("approval type NotRequired asks nobody: leave count, timeout, maxRepeat and independence out, or choose Required or Retrospective"))]
 pub struct Approval {
-    /// NotRequired: whoever may lease gets the lease if the terms allow it.
-    #[serde(rename = "type")]
-    pub kind: ApprovalType,
+    /// Required, Retrospective or NotRequired. Absent means Required.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ApprovalType>,
+    /// How many different people must agree. Absent means one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub count: Option<i32>,
+    /// How long after the request an answer counts. Unanswered by then, a request is denied; a lease that was issued
+    /// (Retrospective) is revoked, and the lifecycle held. Absent means one hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(WAIT_RULE).message(WAIT_MESSAGE))]
+    pub timeout: Option<Duration>,
+    /// Where those who may agree are reached; shown to whoever waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub contact: Option<String>,
+    /// How long after a decision equal requests of the same requester may be covered by it (its `repeatFor`). Absent means
+    /// not at all: every request is decided by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(WAIT_RULE).message(WAIT_MESSAGE))]
+    pub max_repeat: Option<Duration>,
+    /// Whether one who could act as the requester may agree. Absent means Required: he may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub independence: Option<Independence>,
 }
 
-/// The kinds of agreement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The kinds of agreement, from the strictest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ApprovalType {
+    /// Nothing is issued before enough people have agreed.
+    Required,
+    /// Issued at once and decided afterwards: for emergencies.
+    Retrospective,
+    /// Whoever may lease gets the lease if the terms allow it.
     NotRequired,
+}
+
+impl ApprovalType {
+    /// As it is written in the spec.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "Required",
+            Self::Retrospective => "Retrospective",
+            Self::NotRequired => "NotRequired",
+        }
+    }
+}
+
+/// Whether one who could act as the requester (impersonate it, mint tokens for it, run a pod as it) may agree to its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Independence {
+    /// He may not.
+    Required,
+    /// He may, and the decision says that he could.
+    Recorded,
+}
+
+/// How many must agree if nothing is said.
+pub const DEFAULT_APPROVALS: i32 = 1;
+/// How long an answer counts if nothing is said, in seconds.
+pub const DEFAULT_APPROVAL_SECONDS: i64 = 3600;
+
+impl Approval {
+    /// The kind in force.
+    #[must_use]
+    pub fn kind(&self) -> ApprovalType {
+        self.kind.unwrap_or(ApprovalType::Required)
+    }
+
+    /// How many different people must agree.
+    #[must_use]
+    pub fn count(&self) -> i32 {
+        self.count.unwrap_or(DEFAULT_APPROVALS)
+    }
+
+    /// How long after the request an answer counts.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout.unwrap_or(Duration::from_secs(DEFAULT_APPROVAL_SECONDS))
+    }
+
+    /// Whether one who could act as the requester may agree.
+    #[must_use]
+    pub fn independence(&self) -> Independence {
+        self.independence.unwrap_or(Independence::Required)
+    }
 }
 
 /// What happens to live leases when a granted role gains rights.
@@ -287,7 +377,7 @@ pub struct ServiceAccountLifecycleStatus {
     /// When a lease was last issued. Written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_lease_time: Option<Time>,
-    /// Ready, GrantsAllowed, Leasable, AmbientRights; Stalled while the spec has to be mended.
+    /// Ready, GrantsAllowed, PoliciesSatisfied, Leasable, AmbientRights; Stalled while the spec has to be mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

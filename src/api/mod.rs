@@ -5,16 +5,20 @@
 //! has a default, and no field that decides about security has one at all.
 
 pub mod condition;
+pub mod decision;
 pub mod lease;
 pub mod lifecycle;
 pub mod names;
+pub mod policy;
 pub mod quantities;
 pub mod reasons;
 pub mod status;
 
 pub use condition::{Condition, ConditionStatus};
+pub use decision::{CredentialLeaseDecision, CredentialLeaseDecisionSpec};
 pub use lease::{CredentialLease, CredentialLeaseSpec};
 pub use lifecycle::{ServiceAccountLifecycle, ServiceAccountLifecycleSpec};
+pub use policy::{CredentialLeasePolicy, CredentialLeasePolicySpec};
 pub use quantities::{Duration, Time};
 
 /// The API group of every kind of Leasehold.

@@ -15,6 +15,11 @@ pub(crate) const TTL_RULE: &str = "self.matches('^([0-9]{1,5}(h|m|s)){1,3}$') &&
 /// What whoever breaks [`TTL_RULE`] reads.
 pub(crate) const TTL_MESSAGE: &str = "write a ttl from 30s to 8760h, as one to three numbers of at most five digits, each with h, m or s, like 90s, 15m or 1h30m";
 
+/// The rule of the schema for how long somebody may wait for something.
+pub(crate) const WAIT_RULE: &str = "self.matches('^([0-9]{1,5}(h|m|s)){1,3}$') && duration(self) >= duration('5s') && duration(self) <= duration('8760h')";
+/// What whoever breaks [`WAIT_RULE`] reads.
+pub(crate) const WAIT_MESSAGE: &str = "write a duration from 5s to 8760h, as one to three numbers of at most five digits, each with h, m or s, like 90s, 15m or 1h30m";
+
 /// A length of time in whole seconds, written like `90s`, `15m` or `1h30m`.
 ///
 /// Two spellings of the same length are equal: values are compared, not texts.

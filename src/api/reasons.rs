@@ -54,6 +54,10 @@ words! {
         Stalled,
         /// Lease: a role that it holds has gained rights since it was issued.
         RoleWidened,
+        /// Lease: it holds what a policy forbids by now, and the policy says to report it.
+        PolicyViolated,
+        /// Lifecycle: what it grants, and how, is within every policy that guards it.
+        PoliciesSatisfied,
         /// Lifecycle: its spec was accepted.
         Ready,
         /// Lifecycle: the operator may bind every granted role.
@@ -70,6 +74,10 @@ words! {
     Phase {
         /// It was created and is being looked at, or waits for something the conditions name.
         Pending,
+        /// It waits for people who have to agree.
+        AwaitingApproval,
+        /// It is agreed, and waits for its notBefore.
+        Scheduled,
         /// Its objects are being made.
         Issuing,
         /// Its credential is usable.
@@ -110,8 +118,22 @@ words! {
         BindingDeleted,
         /// Somebody else deleted or changed the delivered Secret.
         SecretChanged,
-        /// The request was refused.
+        /// The request was refused: a rule is not met.
         Denied,
+        /// Somebody who may approve denied it.
+        DecisionDenied,
+        /// Too few have agreed in time.
+        ApprovalTimeout,
+        /// It was issued before anybody agreed (Retrospective), and too few have agreed in time. The lifecycle is held until somebody decides.
+        ApprovalMissing,
+        /// Somebody who may revoke, or the requester, ended it.
+        DecisionRevoked,
+        /// A policy's stopPolicy is HoldAndRevoke.
+        PolicyStopped,
+        /// It holds what a policy forbids by now, and the policy says to revoke.
+        PolicyViolated,
+        /// It was created while the admission policies were not in force: who asked is not proven.
+        CreatedUnproven,
         /// An object that is not the lease's has a name that the lease needs.
         NameCollision,
         /// A role changed between the decision and the binding.
@@ -146,8 +168,14 @@ words! {
         Checking,
         /// Allowed: the admission policies that Leasehold rests on are not in force; nothing is issued until they are.
         PolicyNotEnforced,
-        /// Approved: the lifecycle's terms ask nobody.
+        /// Approved: the terms ask nobody.
         NotRequired,
+        /// Approved: not enough people have agreed yet; the message says who may, and which decisions do not count and why.
+        AwaitingApproval,
+        /// Approved: enough people have agreed to exactly this request.
+        Agreed,
+        /// Approved: it was issued before anybody agreed, as the terms say; an answer is due.
+        Retrospective,
         /// Issued: account, bindings and token are there.
         Delivered,
         /// Issued: the API server did not take a call; it is tried again.
@@ -188,6 +216,16 @@ words! {
         Leasable,
         /// Leasable: stopPolicy holds.
         Stopped,
+        /// Leasable: a policy's stopPolicy holds.
+        PolicyStopped,
+        /// Leasable: a lease was issued without an answer in time (Retrospective); the message names it. Approve or deny it to lift this.
+        Held,
+        /// PoliciesSatisfied: no policy that guards it forbids anything of it.
+        Satisfied,
+        /// PoliciesSatisfied: a policy forbids something of it; the message names policy and grant.
+        Violated,
+        /// PoliciesSatisfied: no policy guards it, and the operator runs with --require-policy.
+        NoPolicy,
         /// Leasable: expirationTime has passed.
         Expired,
         /// Leasable: the admission policies that Leasehold rests on are not in force.
@@ -202,12 +240,54 @@ words! {
 }
 
 words! {
+    /// Reasons of a policy's conditions.
+    PolicyReason {
+        /// Ready: the spec is accepted, and in force.
+        Accepted,
+        /// Ready: a validation cannot be used, so no lease that the policy guards passes it; the message says which and why.
+        ValidationInvalid,
+    }
+}
+
+words! {
+    /// By what the holder of a grant could leave something behind that outlives the lease.
+    Outlives {
+        /// `watch`: an open watch is authenticated only once, and goes on.
+        Watch,
+        /// `exec`, `attach` or `portforward` into pods: an open stream goes on, and what was started runs on.
+        Exec,
+        /// Creating or changing pods, or what makes pods: it runs on, as any account of its namespace.
+        Workloads,
+        /// Reading or writing Secrets: what was read is known; a token Secret that is made never expires.
+        Secrets,
+        /// Minting tokens of service accounts: they live as long as was asked.
+        Tokens,
+        /// Changing roles or bindings: what was given stays.
+        Rbac,
+        /// Impersonating others.
+        Impersonate,
+        /// Requesting or approving client certificates: they are valid until they expire.
+        Certificates,
+    }
+}
+
+words! {
     /// What a record of the history tells.
     Happening {
         /// The lease was created.
         Requested,
         /// The terms were met.
         Allowed,
+        /// The request was resolved, and waits for people to agree.
+        AwaitingApproval,
+        /// Somebody agreed.
+        Approved,
+        /// What was agreed to has changed: earlier approvals no longer count.
+        ApprovalVoid,
+        /// A decision does not count.
+        DecisionIgnored,
+        /// It holds what a policy forbids by now.
+        PolicyViolated,
         /// It was refused.
         Denied,
         /// The credential was issued.
@@ -233,7 +313,7 @@ impl EndReason {
     pub fn phase(self) -> Phase {
         match self {
             Self::Expired => Phase::Expired,
-            Self::Denied => Phase::Denied,
+            Self::Denied | Self::DecisionDenied | Self::ApprovalTimeout | Self::CreatedUnproven => Phase::Denied,
             Self::NameCollision | Self::ApprovalStale | Self::MissingRight | Self::Rejected => Phase::Failed,
             _ => Phase::Revoked,
         }

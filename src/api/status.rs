@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, Duration, Time,
-    lease::{RequestedBy, SecretDelivery},
-    lifecycle::{DeliveryType, RoleRef},
-    reasons::{EndReason, Evidence, Happening, Phase},
+    decision::DecisionType,
+    lease::{Identity, SecretDelivery},
+    lifecycle::{DeliveryType, Independence, RoleRef},
+    reasons::{EndReason, Evidence, Happening, Outlives, Phase},
 };
 
 /// Status of a `CredentialLease`.
@@ -28,6 +29,19 @@ pub struct CredentialLeaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     pub request_digest: Option<String>,
+    /// How many must agree, and how many have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Approvals>,
+    /// The decisions that count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["uid".into()]))]
+    pub decisions: Vec<DecisionStatus>,
+    /// The CredentialLeasePolicies that guard it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub policies: Vec<String>,
     /// When the credential was usable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issue_time: Option<Time>,
@@ -51,7 +65,7 @@ pub struct CredentialLeaseStatus {
     /// What happened, each record chained to the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
-    /// Allowed, Approved, Issued, Active, Revoked; RoleWidened where it was noticed; Reconciling while it moves; Stalled if
+    /// Allowed, Approved, Issued, Active, Revoked; RoleWidened and PolicyViolated where it was noticed; Reconciling while it moves; Stalled if
     /// it was denied or failed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -63,8 +77,9 @@ pub struct CredentialLeaseStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ResolvedRequest {
-    /// Who asked.
-    pub requester: RequestedBy,
+    /// Who asked: user name, UID and groups. The pod and the credential that were used are in the spec: they differ between
+    /// requests that are equal.
+    pub requester: Identity,
     /// The lifecycle it was asked of.
     pub lifecycle: ObjectIdentity,
     /// What is granted, role by role.
@@ -81,6 +96,49 @@ pub struct ResolvedRequest {
     pub audiences: Vec<String>,
     /// How the token reaches its holder.
     pub delivery: ResolvedDelivery,
+    /// Not before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Time>,
+}
+
+/// How many must agree, and how many have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Approvals {
+    /// How many different people must agree.
+    pub required: i32,
+    /// How many have, whose decisions count.
+    pub have: i32,
+    /// Both, as a column shows them.
+    #[schemars(length(max = 24))]
+    pub summary: String,
+    /// Until when an answer counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// A decision that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DecisionStatus {
+    /// UID of the CredentialLeaseDecision.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Approved, Denied or Revoked.
+    pub decision: DecisionType,
+    /// User name of who decided.
+    #[schemars(length(max = 512))]
+    pub by: String,
+    /// When it was created, by the API server's clock.
+    pub time: Time,
+    /// The longest life it agrees to.
+    #[serde(default, rename = "maxTTL", skip_serializing_if = "Option::is_none")]
+    pub max_ttl: Option<Duration>,
+    /// The lease it was made for, where it covers an equal later request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub repeats: Option<String>,
+    /// `Recorded`: the decider could act as the requester.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub independence: Option<Independence>,
 }
 
 /// An object of a namespace known from the context, pinned by its UID.
@@ -118,6 +176,11 @@ pub struct ResolvedGrant {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub rules: Vec<PolicyRule>,
+    /// By what a holder could leave something behind that outlives the lease.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub outlives: Vec<Outlives>,
 }
 
 /// A rule of RBAC, `rbac.authorization.k8s.io/v1.PolicyRule`, as it is recorded.
@@ -170,7 +233,7 @@ pub struct ResolvedDelivery {
     /// TokenRequest or Secret.
     #[serde(rename = "type")]
     pub kind: DeliveryType,
-    /// With type Secret: which one.
+    /// With type Secret: which one, if the requester chose one. Absent means `lease-<lease name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretDelivery>,
 }

@@ -16,7 +16,7 @@ use k8s_openapi::{
 
 use super::token::Token;
 use crate::{
-    api::{CredentialLeaseSpec, GROUP, Time, lease::RequestedBy, names},
+    api::{CredentialLeaseSpec, GROUP, Time, lease::Identity, names},
     domain::observed::{Child, ObjectId, Observed},
 };
 
@@ -281,7 +281,7 @@ pub fn access_review(seen: &Observed, spec: &CredentialLeaseSpec) -> SubjectAcce
 }
 
 /// The groups of whoever asked. Those of the system follow from the name: one that is recorded was written while no policy looked.
-fn groups_of(by: &RequestedBy) -> Vec<String> {
+fn groups_of(by: &Identity) -> Vec<String> {
     let mut groups: Vec<String> = by.groups.iter().filter(|g| !g.starts_with("system:")).cloned().collect();
     groups.push("system:authenticated".into());
     if let Some(account) = by.username.strip_prefix("system:serviceaccount:") {
@@ -297,10 +297,10 @@ mod tests {
 
     #[test]
     fn groups_of_the_system_come_from_the_name_only() {
-        let by = |username: &str| RequestedBy {
+        let by = |username: &str| Identity {
             username: username.into(),
             groups: vec!["ci".into(), "system:masters".into()],
-            ..RequestedBy::default()
+            ..Identity::default()
         };
         assert_eq!(groups_of(&by("alice")), ["ci", "system:authenticated"]);
         assert_eq!(

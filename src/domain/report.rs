@@ -282,6 +282,7 @@ pub fn resolve(seen: &Observed) -> Option<ResolvedRequest> {
             role_uid: role.uid.clone(),
             rules_digest: rbac::digest(&role.rules),
             rules,
+            outlives: vec![],
         })
     });
     Some(ResolvedRequest {
@@ -294,6 +295,7 @@ pub fn resolve(seen: &Observed) -> Option<ResolvedRequest> {
             kind: spec.delivery.kind,
             secret: seen.secret_name().map(|name| SecretDelivery { name }),
         },
+        not_before: spec.not_before,
     })
 }
 

@@ -13,7 +13,7 @@ use cel::{Context, Env, Value};
 
 use crate::api::{
     CredentialLease, Duration, ServiceAccountLifecycle, Time, condition,
-    lease::RequestedBy,
+    lease::Identity,
     lifecycle::{Class, DeliveryType, Owner},
 };
 
@@ -94,7 +94,7 @@ pub struct Input {
     /// `lifecycle`.
     pub lifecycle: LifecycleInput,
     /// `requester`: username, uid, groups and podName. What is absent is an empty text.
-    pub requester: RequestedBy,
+    pub requester: Identity,
     /// `now`.
     pub now: Time,
 }
@@ -182,7 +182,7 @@ pub fn sample(lifecycle: &ServiceAccountLifecycle) -> Input {
             delivery: terms.delivery.first().copied().unwrap_or(DeliveryType::TokenRequest),
         },
         lifecycle: LifecycleInput::of(lifecycle),
-        requester: RequestedBy {
+        requester: Identity {
             username: "sample".into(),
             uid: Some("5f2c8a8e-0000-4000-8000-000000000000".into()),
             groups: vec!["sample".into()],

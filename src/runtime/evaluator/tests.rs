@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     api::{
         Duration as ApiDuration, Time,
-        lease::RequestedBy,
+        lease::Identity,
         lifecycle::{Class, DeliveryType, Owner},
     },
     domain::validations::{LeaseInput, LifecycleInput},
@@ -31,7 +31,7 @@ fn input() -> Input {
             owner: Owner { team: "payments".into(), contact: "#payments".into() },
             purpose: "moves money".into(),
         },
-        requester: RequestedBy { username: "alice".into(), ..RequestedBy::default() },
+        requester: Identity { username: "alice".into(), ..Identity::default() },
         now: Time::from_millis(0),
     }
 }

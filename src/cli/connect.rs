@@ -1,0 +1,84 @@
+//! From the flags that every command has to a connection.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::{
+    Api, Client, Config,
+    api::PostParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+
+use super::exit::Failure;
+use crate::api::lease::Identity;
+
+/// What every command takes, as kubectl does.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// Namespace; default: that of the context, or of the pod.
+    #[arg(short, long, global = true, value_name = "NAMESPACE", help_heading = "Connection")]
+    pub namespace: Option<String>,
+    /// Context of the kubeconfig.
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
+    pub context: Option<String>,
+    /// The kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's own account.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    pub kubeconfig: Option<PathBuf>,
+    /// No colour, also on a terminal (as does $NO_COLOR).
+    #[arg(long, global = true, help_heading = "Output")]
+    pub no_color: bool,
+}
+
+/// A connected cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    pub client: Client,
+    /// How it was reached: server, CA and credentials, for kubeconfigs that are made from it.
+    pub config: Config,
+    /// The namespace that commands work in.
+    pub namespace: String,
+}
+
+/// Connects as kubectl would.
+///
+/// # Errors
+/// [`Failure::Usage`] if the kubeconfig or the context is not there.
+pub async fn connect(global: &Global) -> Result<Cluster, Failure> {
+    let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+    let wrong = |e: kube::config::KubeconfigError| Failure::Usage(format!("the kubeconfig cannot be used: {e}"));
+    let config = if let Some(path) = &global.kubeconfig {
+        let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
+        Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?
+    } else if global.context.is_some() {
+        Config::from_kubeconfig(&options).await.map_err(wrong)?
+    } else {
+        let nowhere = |e: kube::config::InferConfigError| {
+            Failure::Usage(format!("no cluster is known: set KUBECONFIG or name one with --kubeconfig ({e})"))
+        };
+        Config::infer().await.map_err(nowhere)?
+    };
+    let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config.clone()).map_err(Failure::from)?;
+    Ok(Cluster { client, config, namespace })
+}
+
+impl Cluster {
+    /// Who the caller is to the API server, as `requestedBy` and `decidedBy` have to say it: without groups of the system.
+    ///
+    /// # Errors
+    /// If the API server does not say.
+    pub async fn whoami(&self) -> Result<Identity, Failure> {
+        let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let review = api.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
+        let user = review.status.and_then(|s| s.user_info).unwrap_or_default();
+        let extra = |key: &str| user.extra.as_ref().and_then(|e| e.get(key)).and_then(|v| v.first()).cloned();
+        Ok(Identity {
+            username: user.username.clone().unwrap_or_default(),
+            uid: user.uid.clone().filter(|uid| !uid.is_empty()),
+            groups: user.groups.clone().unwrap_or_default().into_iter().filter(|g| !g.starts_with("system:")).collect(),
+            pod_name: extra("authentication.kubernetes.io/pod-name"),
+            credential_id: extra("authentication.kubernetes.io/credential-id"),
+        })
+    }
+}
