@@ -1,6 +1,13 @@
 use serde_json::json;
 
 use super::*;
+use crate::{
+    api::{CredentialLease, names},
+    domain::{
+        call::{Answer, Call},
+        observed::{Child, Known, ObjectId, Presence},
+    },
+};
 
 const UID: &str = "5f2c8a8e-0000-4000-8000-000000000000";
 const NOW: i64 = 1_800_000_000_000;

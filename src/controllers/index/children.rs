@@ -1,0 +1,132 @@
+//! The objects of a lease: which are kept, and what they tell a visit. Not each one is the operator's: whoever may write
+//! RoleBindings can make one look like a lease's.
+
+use std::collections::BTreeMap;
+
+use super::{Inner, rows::ChildRow};
+use crate::{
+    api::names::LeaseUid,
+    cluster::fence::Kind,
+    domain::observed::{self, Child, Known, LeaseSeen, Memory, ObjectId},
+};
+
+pub(super) fn kind_of(child: &Child) -> Kind {
+    match child {
+        Child::Job => Kind::Job,
+        Child::Account | Child::Secret => Kind::Account,
+        Child::MintRole => Kind::Role,
+        Child::MintBinding | Child::Binding(_) => Kind::Binding,
+    }
+}
+
+/// What an object tells of its lease; `None`: nothing. A RoleBinding that only a watch has told of may be anybody's: before it is
+/// used or deleted it is looked at, as one whose creation was not answered.
+fn known(row: &ChildRow, lease: &LeaseSeen) -> Option<Known> {
+    let Child::Binding(grant) = &row.child else { return Some(Known::Present(row.id.clone())) };
+    if row.id.namespace != lease.namespace {
+        return None;
+    }
+    let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
+    if row.ours || recorded.is_some_and(|b| b.uid == row.id.uid) {
+        return Some(Known::Present(row.id.clone()));
+    }
+    // In the place of one that was recorded: that one is gone.
+    let replaced = recorded.is_some() && lease.status.end_time.is_none();
+    (!replaced).then_some(Known::Unknown)
+}
+
+impl Inner {
+    pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
+        let rows = self.children.entry(lease.clone()).or_default();
+        match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
+            Some(known) => {
+                row.ours |= known.ours;
+                *known = row;
+            }
+            None => rows.push(row),
+        }
+    }
+
+    pub(super) fn drop_child(&mut self, lease: &LeaseUid, uid: &str) -> bool {
+        let Some(rows) = self.children.get_mut(lease) else { return false };
+        let before = rows.len();
+        rows.retain(|row| row.id.uid != uid);
+        let dropped = rows.len() < before;
+        if rows.is_empty() {
+            self.children.remove(lease);
+        }
+        dropped
+    }
+
+    pub(super) fn has_account(&self, lease: &LeaseUid) -> bool {
+        self.children.get(lease).is_some_and(|rows| rows.iter().any(|row| row.child == Child::Account))
+    }
+
+    /// Remembers the account, also after it is gone.
+    pub(super) fn count(&mut self, lease: &LeaseUid) {
+        let account = self
+            .children
+            .get(lease)
+            .into_iter()
+            .flatten()
+            .find(|row| row.child == Child::Account)
+            .map(|row| row.id.clone());
+        if let (Some(row), Some(id)) = (self.leases.get_mut(lease), account) {
+            row.memory.account = Some(id);
+        }
+    }
+
+    /// Before the first lists, only what a status recorded is known to be there; nothing is known to be absent.
+    pub(super) fn children_seen(
+        &self,
+        uid: &LeaseUid,
+        lease: &LeaseSeen,
+        memory: &Memory,
+    ) -> (BTreeMap<Child, Known>, Vec<(Child, ObjectId)>) {
+        let (mut children, mut strays) = (BTreeMap::new(), vec![]);
+        for row in self.children.get(uid).into_iter().flatten() {
+            let Some(known) = known(row, lease) else { continue };
+            match (children.get(&row.child), &known) {
+                (Some(Known::Present(_)), Known::Present(id)) => strays.push((row.child.clone(), id.clone())),
+                (Some(Known::Present(_)), _) => {}
+                _ => _ = children.insert(row.child.clone(), known),
+            }
+        }
+        if !self.all_synced() {
+            self.recorded_children(lease, &mut children);
+        }
+        if let Some(secret) = observed::secret_known(lease, memory, children.contains_key(&Child::Account)) {
+            children.insert(Child::Secret, secret);
+        }
+        (children, strays)
+    }
+
+    fn recorded_children(&self, lease: &LeaseSeen, children: &mut BTreeMap<Child, Known>) {
+        let gone = |id: &ObjectId| self.deleted.contains_key(&id.uid);
+        let recorded = lease
+            .status
+            .credential
+            .as_ref()
+            .filter(|c| c.revocation_time.is_none())
+            .and_then(|c| c.service_account.as_ref());
+        let account =
+            recorded.map(|a| ObjectId { namespace: a.namespace.clone(), name: a.name.clone(), uid: a.uid.clone() });
+        let bindings = lease.status.bindings.iter().map(|b| {
+            (
+                Child::Binding(b.grant.clone()),
+                ObjectId { namespace: b.namespace.clone(), name: b.name.clone(), uid: b.uid.clone() },
+            )
+        });
+        for (child, id) in account.map(|id| (Child::Account, id)).into_iter().chain(bindings) {
+            if !gone(&id) {
+                children.entry(child).or_insert(Known::Present(id));
+            }
+        }
+        let nameable = lease.spec.is_some();
+        for child in [Child::Job, Child::Account, Child::MintRole, Child::MintBinding] {
+            if nameable {
+                children.entry(child).or_insert(Known::Unknown);
+            }
+        }
+    }
+}

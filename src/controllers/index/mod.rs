@@ -1,0 +1,149 @@
+//! What the watches have seen, and what our own answers have taught since: the one place that visits are made from.
+//!
+//! Own answers enter at once, so a lagging watch cannot make a visit repeat what is done. An event with an older
+//! resourceVersion than what is known, or for an object that we deleted, is ignored.
+//!
+//! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
+//! `children`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `quota`, `records`.
+
+mod answers;
+mod changes;
+mod children;
+mod observe;
+mod quota;
+mod records;
+mod rows;
+mod sources;
+mod wake;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rows::{ChildRow, LifecycleRow, Row};
+pub use sources::{SOURCES, Source};
+
+use crate::{
+    api::{
+        ServiceAccountLifecycle, Time,
+        lifecycle::{RoleKind, RoleRef},
+        names::LeaseUid,
+        reasons::Phase,
+    },
+    cluster::fence::Kind,
+    domain::{
+        agenda::Lane,
+        observed::{Enforcement, RoleSeen, Settings},
+    },
+    runtime::audit::Audit,
+};
+
+/// A wish to be visited.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    pub lease: LeaseUid,
+    pub namespace: String,
+    pub lane: Lane,
+    /// `None`: now.
+    pub at: Option<Time>,
+}
+
+/// What follows from an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wishes {
+    pub visits: Vec<Wish>,
+    /// Lifecycles whose own status should be looked at.
+    pub lifecycles: Vec<(String, String)>,
+}
+
+impl Wishes {
+    fn extend(&mut self, more: Self) {
+        self.visits.extend(more.visits);
+        self.lifecycles.extend(more.lifecycles);
+    }
+
+    fn visit(lease: LeaseUid, namespace: &str, lane: Lane) -> Self {
+        Self { visits: vec![Wish { lease, namespace: namespace.to_owned(), lane, at: None }], lifecycles: vec![] }
+    }
+}
+
+type RoleKey = (RoleKind, String, String);
+
+#[derive(Default)]
+struct Inner {
+    leases: HashMap<LeaseUid, Row>,
+    by_name: HashMap<(String, String), LeaseUid>,
+    by_lifecycle: HashMap<(String, String), HashSet<LeaseUid>>,
+    lifecycles: HashMap<(String, String), LifecycleRow>,
+    roles: HashMap<RoleKey, (RoleSeen, u64)>,
+    children: HashMap<LeaseUid, Vec<ChildRow>>,
+    /// UIDs of objects that we deleted and whose deletion the watch has not told yet.
+    deleted: HashMap<String, Kind>,
+    /// Namespaces that are being deleted.
+    terminating: HashSet<String>,
+    synced: HashSet<Source>,
+    epochs: HashMap<Source, u64>,
+    enforcement: Option<Enforcement>,
+    api_audiences: Vec<String>,
+    last_lease: HashMap<(String, String), Time>,
+}
+
+/// The index. Cheap to share; no lock is held across an await.
+pub struct Index {
+    inner: Mutex<Inner>,
+    audit: Audit,
+    settings: Settings,
+    started: Time,
+}
+
+impl Index {
+    /// An empty index; `started` is when the process began.
+    #[must_use]
+    pub fn new(audit: Audit, settings: Settings, started: Time) -> Self {
+        Self { inner: Mutex::default(), audit, settings, started }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // A panic in a visit cannot leave a row half changed in a way that the next event does not mend.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the policies are in force.
+    #[must_use]
+    pub fn enforcement(&self) -> Enforcement {
+        self.inner().enforcement.clone().unwrap_or(Enforcement::Unknown)
+    }
+
+    /// A lifecycle as it was last seen.
+    #[must_use]
+    pub fn lifecycle(&self, namespace: &str, name: &str) -> Option<Arc<ServiceAccountLifecycle>> {
+        self.inner().lifecycles.get(&(namespace.to_owned(), name.to_owned())).map(|row| row.object.clone())
+    }
+
+    /// Whether a role is known; `None` before the first list.
+    #[must_use]
+    pub fn role_exists(&self, namespace: &str, role: &RoleRef) -> Option<bool> {
+        let inner = self.inner();
+        inner.synced.contains(&Source::Roles(role.kind)).then(|| inner.role(namespace, role).is_some())
+    }
+
+    /// Every lifecycle, to be looked at.
+    #[must_use]
+    pub fn every_lifecycle(&self) -> Wishes {
+        Wishes { visits: vec![], lifecycles: self.inner().lifecycles.keys().cloned().collect() }
+    }
+
+    /// How many leases are in each phase; those without a status count as Pending.
+    #[must_use]
+    pub fn phases(&self) -> BTreeMap<Phase, usize> {
+        let mut counts: BTreeMap<Phase, usize> = Phase::ALL.iter().map(|phase| (*phase, 0)).collect();
+        for row in self.inner().leases.values().filter(|row| row.packed.is_some()) {
+            *counts.entry(row.phase.unwrap_or(Phase::Pending)).or_default() += 1;
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! From rows to what a visit sees. What no list has told yet is unknown there, never absent.
+
+use std::collections::BTreeMap;
+
+use super::{Index, Inner, Source};
+use crate::{
+    api::{
+        lifecycle::{RoleKind, RoleRef},
+        names::LeaseUid,
+        status::CredentialLeaseStatus,
+    },
+    controllers::packed::Packed,
+    domain::observed::{
+        Enforcement, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Observed, Presence, RoleSeen, Settings,
+    },
+};
+
+impl Index {
+    /// All that is known about a lease.
+    #[must_use]
+    pub fn observe(&self, uid: &LeaseUid) -> Option<Observed> {
+        self.inner().observe(uid, self.settings)
+    }
+}
+
+impl Inner {
+    fn observe(&self, uid: &LeaseUid, settings: Settings) -> Option<Observed> {
+        let row = self.leases.get(uid)?;
+        let lease = row.packed.as_ref().and_then(Packed::unpack);
+        let (spec, status, resource_version, generation) = match lease {
+            Some(lease) => (
+                Some(lease.spec),
+                lease.status.unwrap_or_default(),
+                lease.metadata.resource_version.unwrap_or_default(),
+                lease.metadata.generation,
+            ),
+            None => (None, CredentialLeaseStatus::default(), String::new(), None),
+        };
+        let unreadable = spec.is_none() && row.presence == Presence::Exists;
+        let lease = LeaseSeen {
+            uid: uid.clone(),
+            namespace: row.namespace.clone(),
+            name: row.name.clone(),
+            resource_version,
+            generation: generation.unwrap_or_default(),
+            created: row.created,
+            presence: if unreadable { Presence::Unreadable } else { row.presence },
+            spec,
+            status,
+        };
+        let lifecycle_key = (row.namespace.clone(), row.lifecycle.clone());
+        let lifecycle = self.lifecycle_seen(&lifecycle_key);
+        let (children, strays) = self.children_seen(uid, &lease, &row.memory);
+        let roles = self.roles_seen(&lease, &lifecycle);
+        Some(Observed {
+            live: self.live(&lifecycle_key, Some((uid, &row.requester))),
+            enforcement: if self.all_synced() && !self.api_audiences.is_empty() {
+                self.enforcement.clone().unwrap_or(Enforcement::Unknown)
+            } else {
+                Enforcement::Unknown
+            },
+            api_audiences: self.api_audiences.clone(),
+            memory: row.memory.clone(),
+            learned: Learned::default(),
+            lease,
+            lifecycle,
+            roles,
+            children,
+            strays,
+            settings,
+        })
+    }
+
+    fn lifecycle_seen(&self, key: &(String, String)) -> LifecycleSeen {
+        match self.lifecycles.get(key) {
+            Some(row) => LifecycleSeen::Present(Box::new(LifecycleFacts {
+                uid: row.object.metadata.uid.clone().unwrap_or_default(),
+                deleting: row.object.metadata.deletion_timestamp.is_some() || self.terminating.contains(&key.0),
+                spec: row.object.spec.clone(),
+                confirmed: false,
+            })),
+            None if self.synced.contains(&Source::Lifecycles) => LifecycleSeen::Absent { confirmed: false },
+            None => LifecycleSeen::Unknown,
+        }
+    }
+
+    fn roles_seen(&self, lease: &LeaseSeen, lifecycle: &LifecycleSeen) -> BTreeMap<String, RoleSeen> {
+        let (Some(spec), LifecycleSeen::Present(lifecycle)) = (&lease.spec, lifecycle) else { return BTreeMap::new() };
+        let grants = spec.grants.iter().filter_map(|name| lifecycle.spec.grant(name));
+        grants
+            .filter_map(|grant| Some((grant.name.clone(), self.role(&lease.namespace, &grant.role_ref)?.clone())))
+            .collect()
+    }
+
+    pub(super) fn role(&self, namespace: &str, role: &RoleRef) -> Option<&RoleSeen> {
+        let namespace = if role.kind == RoleKind::ClusterRole { "" } else { namespace };
+        self.roles.get(&(role.kind, namespace.to_owned(), role.name.clone())).map(|(role, _)| role)
+    }
+}

@@ -1,0 +1,52 @@
+//! How many leases of a lifecycle are live. A place is taken where it is counted: two visits cannot take the same one.
+
+use super::{Index, Inner};
+use crate::{
+    api::{Time, names::LeaseUid},
+    domain::terms::{self, Refusal},
+};
+
+impl Index {
+    /// Live leases of a lifecycle, and when one was last issued.
+    #[must_use]
+    pub fn counters(&self, namespace: &str, name: &str) -> (usize, Option<Time>) {
+        let inner = self.inner();
+        let key = (namespace.to_owned(), name.to_owned());
+        // Leases of a lifecycle that was deleted and created again may still be there: their times are not the new one's.
+        let created = inner.lifecycles.get(&key).and_then(|row| row.object.metadata.creation_timestamp.as_ref());
+        let created = created.map_or(Time::from_millis(0), Time::from);
+        (inner.live(&key, None).0, inner.last_lease.get(&key).copied().filter(|at| *at >= created))
+    }
+
+    /// Takes a place in the quotas of the lease's lifecycle, if there is one: counting and taking are one step.
+    #[must_use]
+    pub fn reserve(&self, uid: &LeaseUid) -> Option<Refusal> {
+        let mut inner = self.inner();
+        let row = inner.leases.get(uid)?;
+        let (key, requester) = ((row.namespace.clone(), row.lifecycle.clone()), row.requester.clone());
+        let lifecycle = inner.lifecycles.get(&key)?.object.clone();
+        let refusal = terms::quota(inner.live(&key, Some((uid, &requester))), &lifecycle.spec, &requester);
+        if refusal.is_none()
+            && let Some(row) = inner.leases.get_mut(uid)
+        {
+            row.memory.reserved = true;
+        }
+        refusal
+    }
+}
+
+impl Inner {
+    /// Live leases of a lifecycle: all, and those of the requester; one lease may be left out.
+    pub(super) fn live(&self, key: &(String, String), without: Option<(&LeaseUid, &str)>) -> (usize, usize) {
+        let Some(leases) = self.by_lifecycle.get(key) else { return (0, 0) };
+        let mut counts = (0, 0);
+        for uid in leases.iter().filter(|uid| without.is_none_or(|(own, _)| own != *uid)) {
+            let Some(row) = self.leases.get(uid) else { continue };
+            if row.memory.reserved || self.has_account(uid) || (row.issued && !row.ended) {
+                counts.0 += 1;
+                counts.1 += usize::from(without.is_some_and(|(_, requester)| requester == row.requester));
+            }
+        }
+        counts
+    }
+}

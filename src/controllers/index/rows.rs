@@ -1,0 +1,179 @@
+//! What is kept of each lease, object and lifecycle, and how a lease's row takes in what is newer than itself.
+
+use std::sync::Arc;
+
+use super::{Inner, Source};
+use crate::{
+    api::{
+        CredentialLease, ServiceAccountLifecycle, Time, names::LeaseUid, reasons::Phase, status::CredentialLeaseStatus,
+    },
+    cluster::fence::Kind,
+    controllers::packed::Packed,
+    domain::{
+        agenda::Lane,
+        observed::{Child, Memory, ObjectId, Presence},
+    },
+};
+
+/// What is kept of one lease.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) lifecycle: String,
+    pub(super) requester: String,
+    pub(super) presence: Presence,
+    /// Not there for a lease of which only its objects are known, or that cannot be decoded.
+    pub(super) packed: Option<Packed>,
+    pub(super) version: u64,
+    pub(super) issued: bool,
+    pub(super) ended: bool,
+    pub(super) phase: Option<Phase>,
+    pub(super) created: Time,
+    pub(super) expires: Option<Time>,
+    /// When it ended, if it has.
+    pub(super) end: Option<Time>,
+    /// The last record that went into the audit stream.
+    pub(super) told: i64,
+    pub(super) memory: Memory,
+    /// Of which list it was seen last.
+    pub(super) epoch: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ChildRow {
+    pub(super) kind: Kind,
+    pub(super) child: Child,
+    pub(super) id: ObjectId,
+    /// Nobody else can have made it: only the operator writes in the issuing namespace; elsewhere our own call said so.
+    pub(super) ours: bool,
+    pub(super) epoch: u64,
+}
+
+/// What is kept of one lifecycle.
+#[derive(Clone, Debug)]
+pub(super) struct LifecycleRow {
+    pub(super) object: Arc<ServiceAccountLifecycle>,
+    pub(super) epoch: u64,
+}
+
+impl Row {
+    pub(super) fn unknown(namespace: &str, name: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            lifecycle: String::new(),
+            requester: String::new(),
+            presence: Presence::Unconfirmed,
+            packed: None,
+            version: 0,
+            issued: false,
+            ended: false,
+            phase: None,
+            created: Time::from_millis(0),
+            expires: None,
+            end: None,
+            told: 0,
+            memory: Memory::default(),
+            epoch: 0,
+        }
+    }
+
+    pub(super) fn is_final(&self) -> bool {
+        self.phase.is_some_and(Phase::is_final)
+    }
+
+    /// In which lane the lease has to be visited now.
+    pub(super) fn lane(&self) -> Lane {
+        if self.is_final() {
+            Lane::Retry
+        } else if self.ended || self.presence != Presence::Exists {
+            Lane::End
+        } else {
+            Lane::Issue
+        }
+    }
+
+    /// Since when the lease has to be visited; `None`: now. Ends are served in the order in which they came, also those that a
+    /// starting process finds. An end from another cause than the deadline has come already: it never waits for the deadline.
+    pub(super) fn due(&self) -> Option<Time> {
+        if self.lane() == Lane::End { self.end } else { None }
+    }
+
+    fn learn(&mut self, status: Option<&CredentialLeaseStatus>) {
+        let Some(status) = status else { return };
+        self.issued = status.issue_time.is_some();
+        self.ended = status.end_time.is_some();
+        self.end = status.end_time;
+        self.phase = status.phase;
+        self.expires = status.expiration_time.or(self.expires);
+    }
+}
+
+impl Inner {
+    /// Takes a lease in; `None` if it is older than what is known.
+    pub(super) fn admit(&mut self, lease: &CredentialLease) -> Option<(LeaseUid, &Row)> {
+        let metadata = &lease.metadata;
+        let uid = LeaseUid::parse(metadata.uid.as_deref()?)?;
+        let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
+        let version: u64 = metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
+        let epoch = self.epoch(Source::Leases);
+        let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
+        if let Some(former) =
+            self.by_name.insert((namespace.clone(), name.clone()), uid.clone()).filter(|former| *former != uid)
+        {
+            // Deleted and created again between two events.
+            self.mark(&former, Presence::Gone);
+        }
+        self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid.clone());
+        let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name));
+        row.epoch = epoch;
+        if row.packed.is_some() && row.presence == Presence::Exists && version <= row.version {
+            return None;
+        }
+        row.namespace = namespace;
+        row.name = name;
+        row.lifecycle = lifecycle.1;
+        row.requester.clone_from(&lease.spec.requested_by.username);
+        row.version = version;
+        row.created = metadata.creation_timestamp.as_ref().map_or(Time::from_millis(0), Time::from);
+        row.presence = if metadata.deletion_timestamp.is_some() { Presence::Deleting } else { Presence::Exists };
+        row.packed = Some(Packed::of(lease));
+        row.learn(lease.status.as_ref());
+        let key = (row.namespace.clone(), row.lifecycle.clone());
+        self.issued(key, lease.status.as_ref().and_then(|s| s.issue_time));
+        self.leases.get(&uid).map(|row| (uid, row))
+    }
+
+    pub(super) fn mark(&mut self, uid: &LeaseUid, presence: Presence) -> Option<String> {
+        let row = self.leases.get_mut(uid)?;
+        row.presence = presence;
+        Some(row.namespace.clone())
+    }
+
+    pub(super) fn wrote(&mut self, uid: &LeaseUid, status: &CredentialLeaseStatus, version: Option<u64>) {
+        let Some(row) = self.leases.get_mut(uid) else { return };
+        if version.is_some_and(|v| v < row.version) {
+            return;
+        }
+        if let Some(mut lease) = row.packed.as_ref().and_then(Packed::unpack) {
+            lease.status = Some(status.clone());
+            if let Some(version) = version {
+                row.version = version;
+                lease.metadata.resource_version = Some(version.to_string());
+            }
+            row.packed = Some(Packed::of(&lease));
+        }
+        row.learn(Some(status));
+        let key = (row.namespace.clone(), row.lifecycle.clone());
+        self.issued(key, status.issue_time);
+    }
+
+    /// A lease of this lifecycle was issued then. The watch may tell of it before our own answer does, and again later.
+    fn issued(&mut self, lifecycle: (String, String), at: Option<Time>) {
+        if let Some(at) = at {
+            let last = self.last_lease.entry(lifecycle).or_insert(at);
+            *last = at.max(*last);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The watches and their lists: nothing is concluded from an absence before every first list is there, and what a later
+//! list no longer names is swept.
+
+use super::{Index, Inner, RoleKey, Wish, Wishes};
+use crate::{
+    api::{lifecycle::RoleKind, names::LeaseUid},
+    cluster::fence::Kind,
+    domain::{agenda::Lane, observed::Presence},
+};
+
+/// The watches whose first list has to be there before anything is concluded from an absence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    Leases,
+    Lifecycles,
+    Roles(RoleKind),
+    Children(Kind),
+    Namespaces,
+}
+
+/// Every source there is.
+pub const SOURCES: [Source; 9] = [
+    Source::Namespaces,
+    Source::Leases,
+    Source::Lifecycles,
+    Source::Roles(RoleKind::Role),
+    Source::Roles(RoleKind::ClusterRole),
+    Source::Children(Kind::Account),
+    Source::Children(Kind::Job),
+    Source::Children(Kind::Role),
+    Source::Children(Kind::Binding),
+];
+
+impl Index {
+    /// A list begins: what it does not name is gone.
+    pub fn list_begins(&self, source: Source) {
+        *self.inner().epochs.entry(source).or_default() += 1;
+    }
+
+    /// A list is complete.
+    pub fn list_ends(&self, source: Source) -> Wishes {
+        let mut inner = self.inner();
+        let epoch = inner.epoch(source);
+        let wishes = match source {
+            Source::Leases => inner.sweep_leases(epoch),
+            Source::Lifecycles => inner.sweep_lifecycles(epoch),
+            Source::Roles(kind) => inner.sweep_roles(kind, epoch),
+            Source::Children(kind) => inner.sweep_children(kind, epoch),
+            // One that is gone has nothing left in it to be ended.
+            Source::Namespaces => Wishes::default(),
+        };
+        let mut wishes = wishes;
+        // Only the first time: later lists wake what they change.
+        if inner.synced.insert(source) && inner.all_synced() {
+            wishes.extend(inner.wake_everything());
+        }
+        wishes
+    }
+
+    /// The watches whose first list is missing.
+    #[must_use]
+    pub fn unsynced(&self) -> Vec<Source> {
+        let inner = self.inner();
+        SOURCES.into_iter().filter(|s| !inner.synced.contains(s)).collect()
+    }
+}
+
+impl Inner {
+    pub(super) fn epoch(&self, source: Source) -> u64 {
+        self.epochs.get(&source).copied().unwrap_or_default()
+    }
+
+    pub(super) fn all_synced(&self) -> bool {
+        SOURCES.iter().all(|source| self.synced.contains(source))
+    }
+
+    fn sweep_leases(&mut self, epoch: u64) -> Wishes {
+        let mut wishes = Wishes::default();
+        for (uid, row) in self.leases.iter_mut().filter(|(_, row)| {
+            let there = matches!(row.presence, Presence::Exists | Presence::Deleting | Presence::Unreadable);
+            row.epoch < epoch && there
+        }) {
+            // A list may come from an API server that lags: whether the lease is gone is asked before anything is concluded.
+            row.presence = Presence::Unconfirmed;
+            wishes.visits.push(Wish {
+                lease: uid.clone(),
+                namespace: row.namespace.clone(),
+                lane: Lane::End,
+                at: None,
+            });
+        }
+        wishes
+    }
+
+    fn sweep_lifecycles(&mut self, epoch: u64) -> Wishes {
+        let lost: Vec<_> =
+            self.lifecycles.iter().filter(|(_, row)| row.epoch < epoch).map(|(key, _)| key.clone()).collect();
+        self.lifecycles.retain(|_, row| row.epoch >= epoch);
+        Wishes { visits: lost.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles: vec![] }
+    }
+
+    fn sweep_roles(&mut self, kind: RoleKind, epoch: u64) -> Wishes {
+        let lost: Vec<RoleKey> = self
+            .roles
+            .iter()
+            .filter(|((k, _, _), (_, seen))| *k == kind && *seen < epoch)
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut wishes = Wishes::default();
+        for key in lost {
+            self.roles.remove(&key);
+            wishes.extend(self.wake_role(&key));
+        }
+        wishes
+    }
+
+    fn sweep_children(&mut self, kind: Kind, epoch: u64) -> Wishes {
+        self.deleted.retain(|_, deleted| *deleted != kind);
+        let lost: Vec<(LeaseUid, String)> = self
+            .children
+            .iter()
+            .flat_map(|(lease, rows)| {
+                rows.iter()
+                    .filter(|row| row.kind == kind && row.epoch < epoch)
+                    .map(move |row| (lease.clone(), row.id.uid.clone()))
+            })
+            .collect();
+        let mut wishes = Wishes::default();
+        for (lease, uid) in lost {
+            self.drop_child(&lease, &uid);
+            if let Some(row) = self.leases.get(&lease) {
+                wishes.visits.push(Wish { namespace: row.namespace.clone(), lease, lane: Lane::End, at: None });
+            }
+        }
+        wishes
+    }
+}

@@ -1,0 +1,51 @@
+//! Who is visited because something changed that is not the lease itself.
+
+use super::{
+    Inner, RoleKey, Wish, Wishes,
+    rows::{LifecycleRow, Row},
+};
+use crate::domain::agenda::Lane;
+
+impl Inner {
+    /// Every first list is there: each lease is looked at once, the overdue ones first.
+    pub(super) fn wake_everything(&self) -> Wishes {
+        let visits = self.leases.iter().flat_map(|(uid, row)| {
+            let wish = |lane, at| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane, at };
+            let end = row.expires.filter(|_| !row.is_final()).map(|at| wish(Lane::End, Some(at)));
+            end.into_iter().chain([wish(row.lane(), row.due())])
+        });
+        Wishes { visits: visits.collect(), lifecycles: self.lifecycles.keys().cloned().collect() }
+    }
+
+    pub(super) fn wake_pending(&self) -> Vec<Wish> {
+        let pending = self.leases.iter().filter(|(_, row)| row.lane() == Lane::Issue && !row.issued);
+        pending
+            .map(|(uid, row)| Wish {
+                lease: uid.clone(),
+                namespace: row.namespace.clone(),
+                lane: Lane::Issue,
+                at: None,
+            })
+            .collect()
+    }
+
+    pub(super) fn wake_lifecycle(&self, key: &(String, String)) -> Vec<Wish> {
+        let leases =
+            self.by_lifecycle.get(key).into_iter().flatten().filter_map(|uid| Some((uid, self.leases.get(uid)?)));
+        let moving = leases.filter(|(_, row)| !row.is_final());
+        let lane = |row: &Row| if row.issued || row.ended { Lane::End } else { Lane::Issue };
+        moving
+            .map(|(uid, row)| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: lane(row), at: None })
+            .collect()
+    }
+
+    pub(super) fn wake_role(&self, (kind, namespace, name): &RoleKey) -> Wishes {
+        let refers = |(ns, _): &(String, String), row: &LifecycleRow| {
+            (namespace.is_empty() || ns == namespace)
+                && row.object.spec.grants.iter().any(|g| g.role_ref.kind == *kind && g.role_ref.name == *name)
+        };
+        let lifecycles: Vec<_> =
+            self.lifecycles.iter().filter(|(key, row)| refers(key, row)).map(|(key, _)| key.clone()).collect();
+        Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
+    }
+}
