@@ -13,6 +13,7 @@ mod canary;
 mod chaos;
 mod ends;
 mod faults;
+mod guardrails;
 mod held;
 mod install;
 mod lifetimes;
