@@ -55,6 +55,17 @@ const WEAKENINGS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "leasehold-decision-independence has other match conditions",
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-decision-independence",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"matchConditions":[{"name":"never","expression":"false"}]}}"#,
+        ],
+    ),
+    (
         "leasehold-status lets requests pass when it fails",
         &[
             "patch",
