@@ -1,6 +1,9 @@
 //! Policies that were taken away, unbound or weakened, and rights that the cluster gives to everybody: each in a cluster of its own.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use kube::{Api, api::PostParams};
@@ -12,7 +15,10 @@ use leasehold::api::{
 use leasehold_harness::{Look, Options, eventually_seeing};
 use serde_json::json;
 
-use super::shapes::{cluster_binding, group};
+use super::{
+    call::Call,
+    shapes::{cluster_binding, decision, decisions, fresh, group, lease, leases},
+};
 use crate::support::{Lab, Operator, Person, Tenant, run};
 
 const POLICY: &str = "leasehold-self-limit";
@@ -53,6 +59,17 @@ const WEAKENINGS: &[(&str, &[&str])] = &[
             "--type=merge",
             "-p",
             r#"{"spec":{"validations":[{"expression":"true"}]}}"#,
+        ],
+    ),
+    (
+        "leasehold-decision-independence has other match conditions",
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-decision-independence",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"matchConditions":[{"name":"never","expression":"false"}]}}"#,
         ],
     ),
     (
@@ -220,6 +237,57 @@ fn what_the_cluster_gives_to_every_account_is_said_on_each_lifecycle() {
         ensure!(said.status == ConditionStatus::True, "{said:?}");
         ensure!(said.message.contains("ClusterRoleBinding everybody-views (ClusterRole view)"), "{said:?}");
         drop(operator);
+        lab.stop().await
+    });
+}
+
+/// An upgrade in place leaves no gap: each policy is another one from one write to the next, and never none.
+#[test]
+fn no_forged_request_passes_while_the_policies_are_upgraded() {
+    const UPGRADES: usize = 8;
+    run(async {
+        let lab = Lab::installed(Options::default()).await?;
+        let tenant = lab.tenant("upgrade").await?;
+        let forged = |n: usize| {
+            let by = json!({"username": "mallory"});
+            let (path, body) = if n % 2 == 0 {
+                (leases(&tenant.namespace), lease(&fresh("forged"), by))
+            } else {
+                (decisions(&tenant.namespace), decision(&fresh("forged"), "Denied", "dev", by))
+            };
+            Call::post(format!("{path}?dryRun=All"), body)
+        };
+        for n in [0, 1] {
+            leasehold_harness::eventually("the policies to bite", Duration::from_secs(10), || async {
+                let answer = forged(n).send(&tenant.admin).await?;
+                Ok::<_, anyhow::Error>((answer.code == 403).then_some(()))
+            })
+            .await?;
+        }
+        let shipped = lab.kubectl(&["kustomize", &lab.config("policies")], None).await?;
+        // Another text of every expression and message that names the user.
+        let next = shipped.replace("request.userInfo.username", "(request.userInfo.username)");
+        ensure!(next != shipped, "the next version is this one");
+        let done = AtomicBool::new(false);
+        let upgrade = async {
+            for n in 0..UPGRADES {
+                let version = if n % 2 == 0 { &next } else { &shipped };
+                lab.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(version)).await?;
+            }
+            done.store(true, Ordering::Relaxed);
+            Ok::<_, anyhow::Error>(())
+        };
+        let attack = async {
+            let mut tries = 0;
+            while !done.load(Ordering::Relaxed) {
+                let answer = forged(tries).send(&tenant.admin).await?;
+                ensure!(answer.code == 403, "one of {tries} passed: {}", answer.brief());
+                tries += 1;
+            }
+            Ok(tries)
+        };
+        let ((), tries) = tokio::try_join!(upgrade, attack)?;
+        ensure!(tries > 100, "only {tries} tries: no race");
         lab.stop().await
     });
 }
