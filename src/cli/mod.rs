@@ -3,6 +3,7 @@
 
 pub mod connect;
 pub mod exit;
+pub mod view;
 
 use clap::{Parser, Subcommand};
 
