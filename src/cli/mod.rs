@@ -5,6 +5,7 @@ pub mod approve;
 pub mod ask;
 pub mod connect;
 pub mod decide;
+pub mod doctor;
 pub mod exit;
 pub mod fetch;
 pub mod import;
@@ -46,6 +47,8 @@ pub enum Command {
     List(list::List),
     /// Tell one lease's whole story, and verify it.
     Show(show::Show),
+    /// See whether everything is there that Leasehold stands on.
+    Doctor(doctor::Doctor),
     /// Print a lifecycle made from an existing ServiceAccount and its bindings.
     Import(import::Import),
 }
@@ -64,6 +67,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(flags) => stop::resume(global, flags).await,
         Command::List(flags) => list::run(global, flags).await,
         Command::Show(flags) => show::run(global, flags).await,
+        Command::Doctor(flags) => doctor::run(global, flags).await,
         Command::Import(flags) => import::run(global, flags).await,
     }
 }
