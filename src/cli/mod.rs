@@ -3,6 +3,7 @@
 
 pub mod approve;
 pub mod ask;
+pub mod check;
 pub mod connect;
 pub mod decide;
 pub mod doctor;
@@ -47,6 +48,8 @@ pub enum Command {
     List(list::List),
     /// Tell one lease's whole story, and verify it.
     Show(show::Show),
+    /// Tell what would happen if you asked for a lease.
+    Check(check::Check),
     /// See whether everything is there that Leasehold stands on.
     Doctor(doctor::Doctor),
     /// Print a lifecycle made from an existing ServiceAccount and its bindings.
@@ -67,6 +70,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(flags) => stop::resume(global, flags).await,
         Command::List(flags) => list::run(global, flags).await,
         Command::Show(flags) => show::run(global, flags).await,
+        Command::Check(flags) => check::run(global, flags).await,
         Command::Doctor(flags) => doctor::run(global, flags).await,
         Command::Import(flags) => import::run(global, flags).await,
     }

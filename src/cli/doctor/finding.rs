@@ -51,6 +51,7 @@ impl From<kube::Error> for Unread {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) if status.code == 403 => Self("you may not read it".into()),
+            kube::Error::Api(status) if status.code == 404 => Self("the cluster does not serve it".into()),
             other => Self(crate::cli::exit::Failure::from(other).to_string()),
         }
     }
