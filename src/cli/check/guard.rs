@@ -26,6 +26,8 @@ pub struct Guarded {
     pub narrowed: Vec<String>,
     /// What they forbid.
     pub forbidden: Vec<String>,
+    /// Policies that select by labels which could not be read: they may guard it or not.
+    pub unknown: Vec<String>,
 }
 
 /// What is looked at.
@@ -41,11 +43,24 @@ pub struct Looked<'a> {
 /// The lifecycle as the policies leave it.
 #[must_use]
 pub fn guard(lifecycle: &ServiceAccountLifecycle, policies: &[CredentialLeasePolicy], at: &Looked) -> Guarded {
-    let mut out = Guarded { lifecycle: lifecycle.clone(), policies: vec![], narrowed: vec![], forbidden: vec![] };
+    let mut out = Guarded {
+        lifecycle: lifecycle.clone(),
+        policies: vec![],
+        narrowed: vec![],
+        forbidden: vec![],
+        unknown: vec![],
+    };
     let mut opened: Vec<&str> = vec![];
     for policy in policies {
         let name = policy.metadata.name.clone().unwrap_or_default();
-        let Some(grants) = guarded_by(&policy.spec, at) else { continue };
+        let grants = match guarded_by(&policy.spec, at) {
+            Some(Ok(grants)) => grants,
+            None => continue,
+            Some(Err(Unreadable)) => {
+                out.unknown.push(name);
+                continue;
+            }
+        };
         if let Some(terms) = &policy.spec.terms {
             narrow(&mut out.lifecycle.spec.terms, terms, &name, &mut out.narrowed);
         }
@@ -58,9 +73,13 @@ pub fn guard(lifecycle: &ServiceAccountLifecycle, policies: &[CredentialLeasePol
         forbidden(&policy.spec, &name, at, &grants, &mut opened, &mut out.forbidden);
         out.policies.push(name);
     }
-    for grant in
-        at.grants.iter().filter(|g| into(g, at.namespace) != at.namespace && !opened.contains(&g.name.as_str()))
-    {
+    let may_open = |p: &&CredentialLeasePolicy| {
+        out.unknown.iter().any(|name| p.metadata.name.as_ref() == Some(name))
+            && p.spec.grants.as_ref().is_some_and(|g| g.cross_namespace.is_some())
+    };
+    let perhaps_opened = policies.iter().any(|p| may_open(&p));
+    let others = at.grants.iter().filter(|g| into(g, at.namespace) != at.namespace);
+    for grant in others.filter(|g| !perhaps_opened && !opened.contains(&g.name.as_str())) {
         out.forbidden.push(format!(
             "grant {} reaches into namespace {}, which no policy opens: ask the platform team for a CredentialLeasePolicy with grants.crossNamespace",
             grant.name,
@@ -76,19 +95,28 @@ pub fn into<'a>(grant: &'a Grant, home: &'a str) -> &'a str {
     grant.namespace.as_deref().unwrap_or(home)
 }
 
+/// Labels that a selector asks for could not be read.
+struct Unreadable;
+
 /// The grants that a policy guards; `None` if it does not guard the request.
-fn guarded_by<'a>(policy: &CredentialLeasePolicySpec, at: &Looked<'a>) -> Option<Vec<&'a Grant>> {
-    let none = BTreeMap::new();
-    let meets = |selector: &Option<Selector>, namespace: &str| {
-        selector.as_ref().is_none_or(|s| selects(s, at.labels.get(namespace).unwrap_or(&none)))
+fn guarded_by<'a>(policy: &CredentialLeasePolicySpec, at: &Looked<'a>) -> Option<Result<Vec<&'a Grant>, Unreadable>> {
+    let meets = |selector: &Option<Selector>, namespace: &str| match (selector, at.labels.get(namespace)) {
+        (None, _) => Some(true),
+        (Some(selector), Some(labels)) => Some(selects(selector, labels)),
+        (Some(selector), None) => (*selector == Selector::default()).then_some(true),
     };
     let matched = policy.r#match.clone().unwrap_or_default();
-    if !meets(&matched.lifecycle_namespaces, at.namespace) {
-        return None;
+    match meets(&matched.lifecycle_namespaces, at.namespace) {
+        Some(false) => return None,
+        None => return Some(Err(Unreadable)),
+        Some(true) => {}
     }
-    let grants: Vec<_> =
-        at.grants.iter().copied().filter(|g| meets(&matched.grant_namespaces, into(g, at.namespace))).collect();
-    (matched.grant_namespaces.is_none() || !grants.is_empty()).then_some(grants)
+    let met: Vec<_> = at.grants.iter().map(|g| (*g, meets(&matched.grant_namespaces, into(g, at.namespace)))).collect();
+    if met.iter().any(|(_, met)| met.is_none()) {
+        return Some(Err(Unreadable));
+    }
+    let grants: Vec<_> = met.into_iter().filter(|(_, met)| *met == Some(true)).map(|(grant, _)| grant).collect();
+    (matched.grant_namespaces.is_none() || !grants.is_empty()).then_some(Ok(grants))
 }
 
 /// Whether labels meet a selector.

@@ -217,6 +217,13 @@ impl Plan {
         for text in &guarded.narrowed {
             self.say(Says::Note, "policies", text);
         }
+        if !guarded.unknown.is_empty() {
+            let text = format!(
+                "{} may guard it or not: you may not read the labels of every namespace involved",
+                guarded.unknown.join(", ")
+            );
+            self.say(Says::Note, "policies", text);
+        }
         if asked.policies.is_ok() && guarded.forbidden.is_empty() {
             self.say(Says::Yes, "policies", format!("guarded by {}", text::list(&guarded.policies, "none")));
         }

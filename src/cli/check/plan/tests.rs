@@ -156,6 +156,19 @@ fn another_namespace_is_closed_unless_a_policy_opens_it() {
 }
 
 #[test]
+fn policies_that_select_by_unreadable_labels_are_named_and_refuse_nothing() {
+    let mut asked = plain();
+    let prod = json!({"grantNamespaces": {"matchLabels": {"env": "prod"}}});
+    asked.policies = Ok(vec![policy(
+        "open",
+        json!({"match": prod, "grants": {"crossNamespace": {"type": "Allow"}}, "stopPolicy": "Hold"}),
+    )]);
+    asked.labels.clear();
+    assert!(said(&asked, Says::No).is_empty());
+    assert!(said(&asked, Says::Note)[0].starts_with("policies: open may guard it or not"));
+}
+
+#[test]
 fn people_and_emergencies() {
     let required = asked(&json!({"approval": {"count": 1}}), &json!({}));
     assert_eq!(outcome(&plan(&required)), Outcome::Waits);
