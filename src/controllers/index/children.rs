@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inner, rows::ChildRow};
+use super::{
+    Inner, Source,
+    rows::{ChildRow, Row},
+};
 use crate::{
-    api::names::LeaseUid,
+    api::{lifecycle::Grant, names::LeaseUid},
     cluster::fence::Kind,
+    controllers::packed::Packed,
     domain::observed::{self, Child, Known, LeaseSeen, Memory, ObjectId},
 };
 
@@ -21,9 +25,12 @@ pub(super) fn kind_of(child: &Child) -> Kind {
 
 /// What an object tells of its lease; `None`: nothing. A RoleBinding that only a watch has told of may be anybody's: before it is
 /// used or deleted it is looked at, as one whose creation was not answered.
-fn known(row: &ChildRow, lease: &LeaseSeen) -> Option<Known> {
+fn known(row: &ChildRow, lease: &LeaseSeen, granted: &BTreeMap<String, String>) -> Option<Known> {
     let Child::Binding(grant) = &row.child else { return Some(Known::Present(row.id.clone())) };
-    if row.id.namespace != lease.namespace {
+    let recorded_here = lease.status.bindings.iter().any(|b| b.uid == row.id.uid);
+    // One that our own call has made or found stays ours wherever a changed lifecycle grants into by now.
+    let granted_here = granted.get(grant).is_none_or(|namespace| *namespace == row.id.namespace);
+    if !row.ours && !recorded_here && !granted_here {
         return None;
     }
     let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
@@ -36,6 +43,26 @@ fn known(row: &ChildRow, lease: &LeaseSeen) -> Option<Known> {
 }
 
 impl Inner {
+    /// Whether a lease may have bindings in a namespace: its lifecycle grants into it, or its status tells of one there.
+    pub(super) fn grants_into(&self, row: &Row, namespace: &str) -> bool {
+        let lifecycle = self.lifecycles.get(&(row.namespace.clone(), row.lifecycle.clone()));
+        let granted = |g: &Grant| g.namespace.as_deref().unwrap_or(&row.namespace) == namespace;
+        row.namespace == namespace
+            || lifecycle.is_some_and(|l| l.object.spec.grants.iter().any(granted))
+            || row.packed.as_ref().and_then(Packed::unpack).and_then(|lease| lease.status).is_some_and(|status| {
+                status.bindings.iter().any(|b| b.namespace == namespace)
+                    || status.request.iter().flat_map(|r| &r.grants).any(|g| g.namespace == namespace)
+            })
+    }
+
+    /// Whether a lease of one namespace could have bindings in another. While lifecycles are still being listed: perhaps.
+    pub(super) fn may_grant_into(&self, home: &str, namespace: &str) -> bool {
+        let grants = |g: &Grant| g.namespace.as_deref() == Some(namespace);
+        home == namespace
+            || !self.synced.contains(&Source::Lifecycles)
+            || self.lifecycles.iter().any(|(key, l)| key.0 == home && l.object.spec.grants.iter().any(grants))
+    }
+
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let rows = self.children.entry(lease.clone()).or_default();
         match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
@@ -82,10 +109,11 @@ impl Inner {
         uid: &LeaseUid,
         lease: &LeaseSeen,
         memory: &Memory,
+        granted: &BTreeMap<String, String>,
     ) -> (BTreeMap<Child, Known>, Vec<(Child, ObjectId)>) {
         let (mut children, mut strays) = (BTreeMap::new(), vec![]);
         for row in self.children.get(uid).into_iter().flatten() {
-            let Some(known) = known(row, lease) else { continue };
+            let Some(known) = known(row, lease, granted) else { continue };
             match (children.get(&row.child), &known) {
                 (Some(Known::Present(_)), Known::Present(id)) => strays.push((row.child.clone(), id.clone())),
                 (Some(Known::Present(_)), _) => {}

@@ -19,7 +19,7 @@ fn uid() -> LeaseUid {
 /// An index of a process that has just started.
 fn started() -> Index {
     let (audit, _) = Audit::to(std::io::sink());
-    Index::new(audit, Settings { retention_millis: 1 }, Time::from_millis(NOW))
+    Index::new(audit, Settings { retention_millis: 1, require_policy: false }, Time::from_millis(NOW))
 }
 
 /// An index whose first lists are there, all of them empty.
