@@ -32,10 +32,9 @@ use crate::{
         reasons::Phase,
         status::PolicyRule,
     },
-    domain::rbac,
+    domain::{guards::Labels, rbac},
 };
 
-pub mod guard;
 pub mod plan;
 pub mod rules;
 
@@ -124,18 +123,7 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let labels = labels(cluster, &grants).await;
     let (admission, may_lease) = (admission?, may_lease?);
     let policies = policies.map_err(Unread::from);
-    Ok(Asked {
-        lease,
-        lifecycle,
-        policies,
-        labels,
-        roles,
-        live,
-        may_lease,
-        admission,
-        api_audiences: vec![],
-        now: fetch::now(),
-    })
+    Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
 }
 
 async fn request(cluster: &Cluster, flags: &Check) -> Result<CredentialLease, Failure> {
@@ -186,10 +174,15 @@ async fn live(cluster: &Cluster, asked: &CredentialLease) -> Seen<(usize, usize)
     Ok((live.len(), own))
 }
 
+/// The namespace of a grant.
+fn into<'a>(grant: &'a Grant, home: &'a str) -> &'a str {
+    grant.namespace.as_deref().unwrap_or(home)
+}
+
 async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>> {
     let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
     Ok(match grant.role_ref.kind {
-        RoleKind::Role => Api::<Role>::namespaced(client, guard::into(grant, &cluster.namespace))
+        RoleKind::Role => Api::<Role>::namespaced(client, into(grant, &cluster.namespace))
             .get_opt(name)
             .await?
             .map(|role| rbac::rules(role.rules.as_ref())),
@@ -200,11 +193,11 @@ async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>>
 }
 
 /// Labels of the namespaces involved, where the caller may read them.
-async fn labels(cluster: &Cluster, grants: &[Grant]) -> guard::Labels {
+async fn labels(cluster: &Cluster, grants: &[Grant]) -> BTreeMap<String, Labels> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
-    let mut out = guard::Labels::new();
+    let mut out = BTreeMap::new();
     let own = std::iter::once(cluster.namespace.as_str());
-    for name in own.chain(grants.iter().map(|g| guard::into(g, &cluster.namespace))) {
+    for name in own.chain(grants.iter().map(|g| into(g, &cluster.namespace))) {
         if out.contains_key(name) {
             continue;
         }
