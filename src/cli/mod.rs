@@ -1,8 +1,9 @@
 //! `kubectl lease`: the commands of people and pipelines. One file a command; what they share: [`connect`] (flags to a client),
-//! [`exit`] (codes and errors).
+//! [`exit`] (codes and errors), [`output`] (what is printed, and how).
 
 pub mod connect;
 pub mod exit;
+pub mod output;
 
 use clap::{Parser, Subcommand};
 
