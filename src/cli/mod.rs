@@ -1,9 +1,21 @@
 //! `kubectl lease`: the commands of people and pipelines. One file a command; what they share: [`connect`] (flags to a client),
 //! [`exit`] (codes and errors), [`output`] (what is printed, and how).
 
+pub mod approve;
+pub mod ask;
+pub mod check;
 pub mod connect;
+pub mod decide;
+pub mod doctor;
 pub mod exit;
+pub mod fetch;
+pub mod import;
+pub mod list;
 pub mod output;
+pub mod revoke;
+pub mod show;
+pub mod stop;
+pub mod view;
 
 use clap::{Parser, Subcommand};
 
@@ -22,12 +34,45 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {}
+pub enum Command {
+    /// Look at a request, and agree to exactly what is shown.
+    Approve(approve::Approve),
+    /// Refuse a request.
+    Deny(approve::Deny),
+    /// End leases now.
+    Revoke(revoke::Revoke),
+    /// Stop what reaches some namespaces, or everything, in one step.
+    Stop(stop::Stop),
+    /// Take a stop back, or list the stops in force.
+    Resume(stop::Resume),
+    /// List leases.
+    List(list::List),
+    /// Tell one lease's whole story, and verify it.
+    Show(show::Show),
+    /// Tell what would happen if you asked for a lease.
+    Check(check::Check),
+    /// See whether everything is there that Leasehold stands on.
+    Doctor(doctor::Doctor),
+    /// Print a lifecycle made from an existing ServiceAccount and its bindings.
+    Import(import::Import),
+}
 
 /// Runs one command.
 ///
 /// # Errors
 /// Whatever the command says; [`Failure::code`] is the exit code.
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
-    match cli.command {}
+    let global = &cli.global;
+    match &cli.command {
+        Command::Approve(flags) => approve::approve(global, flags).await,
+        Command::Deny(flags) => approve::deny(global, flags).await,
+        Command::Revoke(flags) => revoke::run(global, flags).await,
+        Command::Stop(flags) => stop::stop(global, flags).await,
+        Command::Resume(flags) => stop::resume(global, flags).await,
+        Command::List(flags) => list::run(global, flags).await,
+        Command::Show(flags) => show::run(global, flags).await,
+        Command::Check(flags) => check::run(global, flags).await,
+        Command::Doctor(flags) => doctor::run(global, flags).await,
+        Command::Import(flags) => import::run(global, flags).await,
+    }
 }
