@@ -1,5 +1,5 @@
 //! `kubectl lease`: the commands of people and pipelines. One file a command; what they share: [`connect`] (flags to a client),
-//! [`exit`] (codes and errors).
+//! [`exit`] (codes and errors), [`output`] (what is printed, and how).
 
 pub mod approve;
 pub mod ask;
@@ -11,6 +11,7 @@ pub mod exit;
 pub mod fetch;
 pub mod import;
 pub mod list;
+pub mod output;
 pub mod revoke;
 pub mod show;
 pub mod stop;
