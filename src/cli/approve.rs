@@ -12,6 +12,7 @@ use super::{
     decide::{self, Approval, Word},
     exit::Failure,
     fetch,
+    output::{self, Style},
     view::{
         changes, lease, proof,
         request::{self, Beside},
@@ -78,7 +79,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         rules: unrecorded(&cluster, shown).await,
         before: before(&cluster, &lease, shown, &caller.username).await,
     };
-    print!("{}", request::facts(&lease, shown, &beside).plain());
+    output::emit(&request::facts(&lease, shown, &beside).render(Style::stdout(global.no_color)))?;
 
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;
@@ -97,7 +98,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
     };
     let decision = decide::decision(&lease, Word::Approved(approval), &reason, &caller);
     let name = decide::send(&cluster, &decision).await?;
-    println!("approved {} as {} (decision {name})", lease::title(&lease), caller.username);
+    output::emit(&format!("approved {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
     Ok(0)
 }
 
@@ -114,7 +115,7 @@ pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     }
     let caller = cluster.whoami().await?;
     let name = decide::send(&cluster, &decide::decision(&lease, Word::Denied, &reason, &caller)).await?;
-    println!("denied {} as {} (decision {name})", lease::title(&lease), caller.username);
+    output::emit(&format!("denied {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
     Ok(0)
 }
 
@@ -178,7 +179,7 @@ async fn before(
     let decisions = match fetch::all(&api, &ListParams::default().fields(&fields)).await {
         Ok(decisions) => decisions,
         Err(_) => {
-            eprintln!("note: earlier decisions cannot be read, so what changed since the last one is not shown");
+            output::tell("note: earlier decisions cannot be read, so what changed since the last one is not shown");
             return None;
         }
     };

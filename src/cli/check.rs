@@ -18,9 +18,9 @@ use super::{
     doctor::finding::{Seen, Unread},
     exit::Failure,
     fetch,
+    output::{self, Format, Hue, Style, Table},
     view::{
         lease::{self, Filter},
-        table,
         text::safe,
     },
 };
@@ -38,7 +38,7 @@ use crate::{
 pub mod plan;
 pub mod rules;
 
-use plan::{Asked, Outcome};
+use plan::{Asked, Finding, Outcome, Says};
 
 /// Flags of `check`: those of a request.
 #[derive(Args, Clone, Debug)]
@@ -69,6 +69,9 @@ pub struct Check {
     /// Not before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<Time>,
+    /// As JSON or YAML.
+    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
+    pub output: Option<String>,
 }
 
 fn delivery(text: &str) -> Result<DeliveryType, String> {
@@ -86,22 +89,35 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     let asked = ask(&cluster, flags).await?;
     let findings = plan::plan(&asked);
-    let rows = findings.iter().map(|f| vec![f.says.to_string(), f.rule.to_owned(), safe(&f.text)]);
-    print!("{}", table::bare(rows.collect()));
-    Ok(match plan::outcome(&findings) {
-        Outcome::Granted => {
-            println!("\nIt would be granted.");
-            0
+    let outcome = plan::outcome(&findings);
+    let text = match &flags.output {
+        Some(word) => {
+            let format = if word == "json" { Format::Json } else { Format::Yaml };
+            output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?
         }
-        Outcome::Waits => {
-            println!("\nIt would wait for people to agree.");
-            0
-        }
-        Outcome::Refused => {
-            println!("\nIt would be refused.");
-            Failure::Refused(String::new()).code()
-        }
-    })
+        None => table(&findings, outcome, Style::stdout(global.no_color)),
+    };
+    output::emit(&text)?;
+    Ok(if outcome == Outcome::Refused { Failure::Refused(String::new()).code() } else { 0 })
+}
+
+fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
+    let mut table = Table::default();
+    for finding in findings {
+        let hue = match finding.says {
+            Says::Yes => Hue::Good,
+            Says::No => Hue::Bad,
+            Says::Wait => Hue::Waiting,
+            Says::Note => Hue::Faint,
+        };
+        table.row([style.paint(hue, &finding.says.to_string()), finding.rule.to_owned(), safe(&finding.text)]);
+    }
+    let (hue, verdict) = match outcome {
+        Outcome::Granted => (Hue::Good, "It would be granted."),
+        Outcome::Waits => (Hue::Waiting, "It would wait for people to agree."),
+        Outcome::Refused => (Hue::Bad, "It would be refused."),
+    };
+    format!("{}\n{}\n", table.render(), style.paint(hue, verdict))
 }
 
 async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {

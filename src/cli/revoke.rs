@@ -9,6 +9,7 @@ use super::{
     decide::{self, Word},
     exit::Failure,
     fetch, list,
+    output::{self, Style},
     view::{
         lease::{self, Filter},
         text,
@@ -57,7 +58,7 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
                 Ok(lease) => found.push(lease),
                 Err(failure) => {
                     failed += 1;
-                    eprintln!("failed   {}/{name}: {failure}", cluster.namespace);
+                    output::emit(&format!("failed    {}/{name}: {failure}\n", cluster.namespace))?;
                 }
             }
         }
@@ -65,20 +66,21 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     };
     let (over, live): (Vec<_>, Vec<_>) = leases.into_iter().partition(lease::is_over);
     for lease in over.iter().filter(|_| !flags.leases.is_empty()) {
-        println!("ended    {}: it is {} already", lease::title(lease), lease::phase(lease));
+        output::emit(&format!("ended     {}: it is {} already\n", lease::title(lease), lease::phase(lease)))?;
     }
     if live.is_empty() {
-        eprintln!("no live lease is selected: nothing to revoke");
+        output::tell("no live lease is selected: nothing to revoke");
         return finish(failed, failed);
     }
-    eprint!("{}", list::plain(&live, fetch::now()));
+    let style = Style::stderr(global.no_color);
+    output::tell(list::table(&live, fetch::now(), flags.all_namespaces, style).trim_end());
     if !ask::confirm(&format!("Revoke {}?", text::count(live.len(), "lease")), flags.yes)? {
         return Err(Failure::Other("nothing was revoked".into()));
     }
     let reason = ask::reason(flags.reason.as_deref())?;
     let caller = cluster.whoami().await?;
     let total = live.len() + failed;
-    failed += send(&cluster, &live, &reason, &caller).await;
+    failed += send(&cluster, &live, &reason, &caller).await?;
     finish(failed, total)
 }
 
@@ -97,7 +99,12 @@ fn check(flags: &Revoke) -> Result<(), Failure> {
 }
 
 /// Sends a decision for each; how many failed.
-async fn send(cluster: &Cluster, leases: &[CredentialLease], reason: &str, caller: &Identity) -> usize {
+async fn send(
+    cluster: &Cluster,
+    leases: &[CredentialLease],
+    reason: &str,
+    caller: &Identity,
+) -> Result<usize, Failure> {
     let mut outcomes = stream::iter(leases)
         .map(|lease| async move {
             let decision = decide::decision(lease, Word::Revoked, reason, caller);
@@ -107,14 +114,14 @@ async fn send(cluster: &Cluster, leases: &[CredentialLease], reason: &str, calle
     let mut failed = 0;
     while let Some((title, outcome)) = outcomes.next().await {
         match outcome {
-            Ok(name) => println!("revoked  {title} (decision {name})"),
+            Ok(name) => output::emit(&format!("revoked   {title} (decision {name})\n"))?,
             Err(failure) => {
                 failed += 1;
-                println!("failed   {title}: {failure}");
+                output::emit(&format!("failed    {title}: {failure}\n"))?;
             }
         }
     }
-    failed
+    Ok(failed)
 }
 
 fn finish(failed: usize, total: usize) -> Result<u8, Failure> {

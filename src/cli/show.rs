@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     connect::{Global, connect},
     exit::Failure,
     fetch,
-    view::{facts::Facts, proof, stream, timeline},
+    output::{self, Format, Style},
+    view::{facts::Facts, lease, proof, stream, timeline},
 };
-use crate::api::{CredentialLease, names::LeaseUid};
+use crate::api::{CredentialLease, GROUP, names::LeaseUid};
 
 /// Flags of `show`.
 #[derive(Args, Clone, Debug)]
@@ -23,16 +24,9 @@ pub struct Show {
     /// Compare with the operator's audit stream, as its log has it (`-` is standard input).
     #[arg(long, value_name = "FILE")]
     pub stream: Option<PathBuf>,
-    /// As JSON or YAML.
-    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with_all = ["verify", "stream"])]
+    /// As name, json or yaml.
+    #[arg(short, long, value_parser = Format::of_objects(), value_name = "FORMAT", conflicts_with_all = ["verify", "stream"])]
     pub output: Option<Format>,
-}
-
-/// How a lease is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Json,
-    Yaml,
 }
 
 /// Shows a lease.
@@ -42,17 +36,17 @@ pub enum Format {
 pub async fn run(global: &Global, flags: &Show) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, &flags.lease).await?;
-    let unwritable = |e: &dyn std::fmt::Display| Failure::Other(format!("the lease cannot be written: {e}"));
+    let style = Style::stdout(global.no_color);
     match flags.output {
-        Some(Format::Json) => println!("{}", serde_json::to_string_pretty(&lease).map_err(|e| unwritable(&e))?),
-        Some(Format::Yaml) => print!("{}", serde_saphyr::to_string(&lease).map_err(|e| unwritable(&e))?),
-        None if flags.verify || flags.stream.is_some() => return verify(&lease, flags),
-        None => story(&lease),
+        Some(Format::Name) => output::emit(&format!("credentiallease.{GROUP}/{}\n", lease::name(&lease)))?,
+        Some(format) => output::emit(&output::document(format, &lease)?)?,
+        None if flags.verify || flags.stream.is_some() => return verify(&lease, flags, style),
+        None => output::emit(&story(&lease, style))?,
     }
     Ok(0)
 }
 
-fn story(lease: &CredentialLease) {
+fn story(lease: &CredentialLease, style: Style) -> String {
     let status = lease.status.clone().unwrap_or_default();
     let mut concerns = Facts::default();
     for c in timeline::concerns(lease) {
@@ -66,17 +60,17 @@ fn story(lease: &CredentialLease) {
         ("The credential", timeline::credential(&status)),
         ("Not as it should be", concerns),
     ];
-    for (title, facts) in sections {
-        let text = facts.plain();
+    sections.into_iter().fold(String::new(), |mut out, (title, facts)| {
+        let text = facts.render(style);
         if !title.is_empty() && !text.is_empty() {
-            println!("\n{title}");
+            out.push_str(&format!("\n{title}\n"));
         }
-        print!("{text}");
-    }
+        out + &text
+    })
 }
 
 /// Prints what was computed again.
-fn verify(lease: &CredentialLease, flags: &Show) -> Result<u8, Failure> {
+fn verify(lease: &CredentialLease, flags: &Show, style: Style) -> Result<u8, Failure> {
     let mut facts = Facts::default();
     let mut differs = 0;
     if flags.verify {
@@ -116,6 +110,6 @@ fn verify(lease: &CredentialLease, flags: &Show) -> Result<u8, Failure> {
             );
         }
     }
-    print!("{}", facts.plain());
+    output::emit(&facts.render(style))?;
     Ok(u8::from(differs > 0))
 }

@@ -15,6 +15,7 @@ use super::{
     connect::{Cluster, Global, connect},
     exit::Failure,
     fetch,
+    output::{self, Style},
     view::{
         facts::Facts,
         lease::{self, Filter},
@@ -179,15 +180,15 @@ pub fn default_name(now: Time) -> String {
 pub async fn stop(global: &Global, flags: &Stop) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     let (scope, name) = (Scope::of(&flags.scope), flags.name.clone().unwrap_or_else(|| default_name(fetch::now())));
-    eprintln!(
+    output::tell(&format!(
         "stops {}: {}",
         scope.describe(),
         if flags.hold { "nothing more is issued" } else { "nothing more is issued, and what is leased ends" }
-    );
+    ));
     match live(&cluster, &scope).await {
-        Ok(live) if flags.hold => eprintln!("{} live on", text::count(live, "lease")),
-        Ok(live) => eprintln!("{} will end", text::count(live, "live lease")),
-        Err(failure) => eprintln!("how many leases that is cannot be told: {failure}"),
+        Ok(live) if flags.hold => output::tell(&format!("{} live on", text::count(live, "lease"))),
+        Ok(live) => output::tell(&format!("{} will end", text::count(live, "live lease"))),
+        Err(failure) => output::tell(&format!("how many leases that is cannot be told: {failure}")),
     }
     if !ask::confirm("Stop?", flags.yes)? {
         return Err(Failure::Other("nothing was stopped".into()));
@@ -197,7 +198,7 @@ pub async fn stop(global: &Global, flags: &Stop) -> Result<u8, Failure> {
     let created =
         api.create(&PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }, &policy).await;
     created.map_err(|e| fetch::installed(e, "credentialleasepolicies"))?;
-    println!("stopped by policy {name}; to take it back: kubectl lease resume {name}");
+    output::emit(&format!("stopped by policy {name}; to take it back: kubectl lease resume {name}\n"))?;
     Ok(0)
 }
 
@@ -240,10 +241,10 @@ pub async fn resume(global: &Global, flags: &Resume) -> Result<u8, Failure> {
         }
     };
     if stops.is_empty() {
-        println!("nothing is stopped by kubectl lease stop");
+        output::tell("nothing is stopped by kubectl lease stop");
     }
     if flags.name.is_none() && !flags.all {
-        print!("{}", described(&stops).plain());
+        output::emit(&described(&stops).render(Style::stdout(global.no_color)))?;
         return Ok(0);
     }
     let mut failed = 0;
@@ -251,10 +252,10 @@ pub async fn resume(global: &Global, flags: &Resume) -> Result<u8, Failure> {
         let preconditions = Preconditions { uid: stop.uid(), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match api.delete(&stop.name_any(), &params).await.map_err(Failure::from) {
-            Ok(_) => println!("resumed  {}", stop.name_any()),
+            Ok(_) => output::emit(&format!("resumed   {}\n", stop.name_any()))?,
             Err(failure) => {
                 failed += 1;
-                println!("failed   {}: {failure}", stop.name_any());
+                output::emit(&format!("failed    {}: {failure}\n", stop.name_any()))?;
             }
         }
     }

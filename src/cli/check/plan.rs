@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use serde::Serialize;
+
 use super::rules::{self, Said};
 use crate::{
     api::{
@@ -41,7 +43,7 @@ pub struct Asked {
 }
 
 /// What a rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Says {
     /// It is met.
     Yes,
@@ -65,7 +67,7 @@ impl fmt::Display for Says {
 }
 
 /// What one rule says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     pub says: Says,
     pub rule: &'static str,
@@ -73,7 +75,7 @@ pub struct Finding {
 }
 
 /// What would happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Outcome {
     Granted,
     Waits,
