@@ -71,6 +71,7 @@ impl Execute {
             Call::Create(child) => self.create(seen, child, now).await,
             Call::Find(Child::Secret) => self.find_secret(seen).await,
             Call::Find(child) => self.find(seen, child).await,
+            Call::Inspect { child, id } => self.inspect(seen, child, id).await,
             Call::MintToken { account } => self.mint(seen, account, now).await,
             Call::ReviewToken => self.review(seen).await,
             Call::Delete { child, id } => self.delete(child, id).await,
@@ -203,6 +204,15 @@ impl Execute {
             None => true,
         };
         if same && fence::is_of(&metadata, &seen.lease.uid) { present(&metadata) } else { Ok(Answer::Stranger) }
+    }
+
+    /// Looks at a RoleBinding that claims to be the lease's. Only the operator can have made one for a lease's account.
+    async fn inspect(&self, seen: &Observed, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
+        let path = paths::child_path(child, &id.namespace, Some(&id.name));
+        let Some(found) = self.get::<RoleBinding>(path).await? else { return Ok(Answer::Absent) };
+        let same = found.metadata.uid.as_deref() == Some(id.uid.as_str());
+        let ours = same && fence::is_of(&found.metadata, &seen.lease.uid) && fence::is_for(&found, &seen.lease.uid);
+        Ok(if ours { Answer::Present(id.clone()) } else { Answer::Stranger })
     }
 
     /// Creates the Secret, or writes into the one that an earlier self created: a JSON patch that tests our label reads nothing.

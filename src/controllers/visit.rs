@@ -178,6 +178,7 @@ fn name(call: &Call) -> &'static str {
         Call::ReadRole { .. } => "ReadRole",
         Call::Create(_) => "Create",
         Call::Find(_) => "Find",
+        Call::Inspect { .. } => "Inspect",
         Call::MintToken { .. } => "MintToken",
         Call::ReviewToken => "ReviewToken",
         Call::Delete { .. } => "Delete",

@@ -31,6 +31,8 @@ pub enum Call {
     Create(Child),
     /// Look for an object of the lease whose creation may or may not have reached the server.
     Find(Child),
+    /// Look at an object that claims to be the lease's: is it?
+    Inspect { child: Child, id: ObjectId },
     /// Mint the token of a lease with delivery Secret.
     MintToken { account: ObjectId },
     /// TokenReview of the token this process holds, with the token's own audiences.

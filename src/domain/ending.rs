@@ -317,7 +317,7 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
 }
 
 fn gives_authority(call: &Call) -> bool {
-    matches!(call, Call::Delete { child, .. } | Call::Find(child) if child.gives_authority())
+    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Find(child) if child.gives_authority())
 }
 
 /// What is left to delete, and what is left to look for because nobody knows whether it was made.
@@ -327,7 +327,9 @@ fn left(seen: &Observed) -> Vec<Call> {
         Known::Unknown => Some(Call::Find(child.clone())),
         Known::Absent | Known::Stranger => None,
     });
-    known.chain(seen.strays.iter().map(|(child, id)| delete(child, id))).collect()
+    let strays = seen.strays.iter().map(|(child, id)| delete(child, id));
+    let claims = seen.claims.iter().map(|(child, id)| Call::Inspect { child: child.clone(), id: id.clone() });
+    known.chain(strays).chain(claims).collect()
 }
 
 fn delete(child: &Child, id: &ObjectId) -> Call {

@@ -40,6 +40,13 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
             seen.memory.outcome = Some(Outcome { reason: EndReason::NameCollision, message });
         }
         (Call::Find(child), Answer::Stranger | Answer::Absent | Answer::Touched) => missing(seen, child.clone(), now),
+        (Call::Inspect { child, id }, Answer::Present(_)) => {
+            seen.claims.retain(|(_, claim)| claim.uid != id.uid);
+            seen.strays.push((child.clone(), id.clone()));
+        }
+        (Call::Inspect { id, .. }, Answer::Absent | Answer::Stranger) => {
+            seen.claims.retain(|(_, claim)| claim.uid != id.uid);
+        }
         (Call::MintToken { .. }, Answer::Token(facts)) => {
             seen.memory.token = Some(facts);
             seen.memory.control = Control::NotAsked;

@@ -252,6 +252,9 @@ pub struct Observed {
     pub children: BTreeMap<Child, Known>,
     /// Objects of the lease that have a name it would not give them today.
     pub strays: Vec<(Child, ObjectId)>,
+    /// Objects with the label and the name of the lease's where it would have none today: before one is deleted it is looked
+    /// at, since whoever may write RoleBindings in some namespace can have made it.
+    pub claims: Vec<(Child, ObjectId)>,
     pub memory: Memory,
     pub learned: Learned,
     pub settings: Settings,

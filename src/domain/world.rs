@@ -213,6 +213,7 @@ impl World {
             live: (0, 0),
             children,
             strays: vec![],
+            claims: vec![],
             memory,
             learned: Learned::default(),
             settings: Settings { retention_millis: 1_000_000_000, require_policy: false },
@@ -304,6 +305,7 @@ impl World {
                 self.status = (**status).clone();
                 Answer::Done
             }
+            Call::Inspect { .. } => Answer::Stranger,
             Call::ConfirmGone => Answer::Absent,
             Call::DeleteLease => {
                 self.exists = false;

@@ -14,6 +14,7 @@ mod chaos;
 mod cli_see;
 mod ends;
 mod faults;
+mod guardrails;
 mod held;
 mod install;
 mod lifetimes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Index, Inner, Source};
+use super::{Index, Inner, Source, children::Children};
 use crate::{
     api::{
         lifecycle::{RoleKind, RoleRef},
@@ -51,7 +51,7 @@ impl Inner {
         let lifecycle_key = (row.namespace.clone(), row.lifecycle.clone());
         let lifecycle = self.lifecycle_seen(&lifecycle_key);
         let granted = granted(&lease, &lifecycle);
-        let (children, strays) = self.children_seen(uid, &lease, &row.memory, &granted);
+        let Children { known: children, strays, claims } = self.children_seen(uid, &lease, &row.memory, &granted);
         let roles = self.roles_seen(&lease, &lifecycle);
         let involved = granted.values().chain([&lease.namespace]);
         let namespaces = involved.filter_map(|n| Some((n.clone(), self.labels.get(n)?.clone()))).collect();
@@ -75,6 +75,7 @@ impl Inner {
             roles,
             children,
             strays,
+            claims,
             settings,
         })
     }
