@@ -360,35 +360,25 @@ async fn forged(lab: &Lab) -> Result<()> {
     });
     let resolved: leasehold::api::status::ResolvedRequest = serde_json::from_value(request.clone())?;
     let digest = leasehold::cli::view::proof::digest(&resolved)?;
-    let write = |request: &serde_json::Value| {
-        let status =
-            json!({"status": {"phase": "AwaitingApproval", "request": request, "requestDigest": digest}}).to_string();
+    let write = |request: serde_json::Value| {
+        let (leases, digest) = (tenant.leases(), digest.clone());
         async move {
+            let mut object = serde_json::to_value(leases.get("one").await?)?;
+            object["status"] = json!({"phase": "AwaitingApproval", "request": request, "requestDigest": digest});
+            let path = format!("/apis/leasehold.dev/v1alpha1/namespaces/{namespace}/credentialleases/one/status");
             let operator = "--as=system:serviceaccount:leasehold-system:leasehold";
-            let args = [
-                "patch",
-                "credentiallease",
-                "one",
-                "-n",
-                namespace,
-                "--subresource=status",
-                "--type=merge",
-                operator,
-                "-p",
-                &status,
-            ];
-            lab.kubectl(&args, None).await
+            lab.kubectl(&["replace", "--raw", &path, operator, "-f", "-"], Some(&object.to_string())).await
         }
     };
     let approve = ["approve", "one", "-n", namespace, "--yes", "--reason", "ok"];
     request["ttl"] = json!("8h");
-    write(&request).await?;
+    write(request.clone()).await?;
     let refused = lease(&lead.kubeconfig, &approve).await?;
     ensure!(refused.code == 1 && refused.err.contains("status.requestDigest is"), "{refused:?}");
     let verified = lease(&lead.kubeconfig, &["show", "one", "-n", namespace, "--verify"]).await?;
     ensure!(verified.with(1)?.contains("DIFFERS"), "{verified:?}");
     request["ttl"] = json!("30s");
-    write(&request).await?;
+    write(request.clone()).await?;
     lease(&lead.kubeconfig, &approve).await?.with(0)?;
     let decisions = lab.kubectl(&["get", "credentialleasedecisions", "-n", namespace, "-o", "name"], None).await?;
     ensure!(decisions.lines().count() == 1, "only the second one was made: {decisions}");

@@ -111,6 +111,7 @@ fn observed(
         namespaces: asked.labels.clone(),
         decisions: vec![],
         held_by: None,
+        claims: vec![],
         api_audiences: vec![],
         live: asked.live.clone().unwrap_or_default(),
         children: BTreeMap::new(),
