@@ -16,9 +16,9 @@ use super::{
 };
 use crate::api::CredentialLease;
 
-/// How long an API server that does not answer is asked again.
+/// How often an API server that does not answer is asked.
 const TRIES: u32 = 4;
-/// How long the operator may take to confirm.
+/// How long one try may take, and the operator to confirm.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How a lease was ended.
@@ -49,12 +49,13 @@ impl How {
 /// # Errors
 /// If neither was possible: then the lease lives until its time is up.
 pub async fn withdraw(cluster: &Cluster, of: &CredentialLease, reason: &str) -> Result<How, Failure> {
-    let mut last = Failure::Unreachable(String::new());
+    let mut last = Failure::Unreachable("the API server does not answer".into());
     for again in 0..TRIES {
         tokio::time::sleep(Duration::from_millis(500) * again).await;
-        match once(cluster, of, reason).await {
-            Err(failure @ Failure::Unreachable(_)) => last = failure,
-            done => return done,
+        match tokio::time::timeout(PATIENCE, once(cluster, of, reason)).await {
+            Ok(Err(failure @ Failure::Unreachable(_))) => last = failure,
+            Ok(done) => return done,
+            Err(_) => {}
         }
     }
     Err(last)
