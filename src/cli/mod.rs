@@ -3,19 +3,35 @@
 
 pub mod approve;
 pub mod ask;
+pub mod asking;
 pub mod check;
+pub mod complete;
+pub mod completion;
 pub mod connect;
+pub mod credential;
 pub mod decide;
 pub mod doctor;
 pub mod exit;
 pub mod fetch;
 pub mod import;
+pub mod install;
+pub mod interrupt;
+pub mod kubeconfig;
 pub mod list;
+pub mod mint;
+pub mod origin;
 pub mod output;
+pub mod progress;
+pub mod reference;
+pub mod request;
 pub mod revoke;
+pub mod run;
 pub mod show;
 pub mod stop;
+pub mod token;
 pub mod view;
+pub mod watch;
+pub mod withdraw;
 
 use clap::{Parser, Subcommand};
 
@@ -35,6 +51,20 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Ask for a lease.
+    Request(Box<request::Request>),
+    /// Run a command under a lease.
+    Run(Box<run::Run>),
+    /// Print a token of a lease.
+    Token(token::Token),
+    /// Print a kubeconfig that uses a lease.
+    Kubeconfig(kubeconfig::Kubeconfig),
+    /// Answer kubectl and other programs that ask for a lease's token.
+    Credential(credential::Credential),
+    /// Print what a shell has to load to complete this executable.
+    Completion(completion::Completion),
+    /// Copy this executable into a directory.
+    Install(install::Install),
     /// Look at a request, and agree to exactly what is shown.
     Approve(approve::Approve),
     /// Refuse a request.
@@ -64,6 +94,13 @@ pub enum Command {
 pub async fn run(cli: Cli) -> Result<u8, Failure> {
     let global = &cli.global;
     match &cli.command {
+        Command::Request(flags) => request::run(global, flags).await,
+        Command::Run(flags) => run::run(global, flags).await,
+        Command::Token(flags) => token::run(global, flags).await,
+        Command::Kubeconfig(flags) => kubeconfig::run(global, flags).await,
+        Command::Credential(flags) => credential::run(global, flags).await,
+        Command::Completion(flags) => completion::run(flags),
+        Command::Install(flags) => install::run(flags),
         Command::Approve(flags) => approve::approve(global, flags).await,
         Command::Deny(flags) => approve::deny(global, flags).await,
         Command::Revoke(flags) => revoke::run(global, flags).await,
