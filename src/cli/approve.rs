@@ -13,6 +13,7 @@ use super::{
     exit::Failure,
     fetch,
     output::{self, Style},
+    reference::LeaseName,
     view::{
         changes, lease, proof,
         request::{self, Beside},
@@ -32,7 +33,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub struct Approve {
     /// The lease.
-    pub lease: String,
+    pub lease: LeaseName,
     /// Why; asked for on a terminal.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -54,7 +55,7 @@ pub struct Approve {
 #[derive(Args, Clone, Debug)]
 pub struct Deny {
     /// The lease.
-    pub lease: String,
+    pub lease: LeaseName,
     /// Why; asked for on a terminal.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -72,7 +73,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
     }
     let cluster = connect(global).await?;
-    let lease = fetch::lease(&cluster, &flags.lease).await?;
+    let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
     let caller = cluster.whoami().await?;
     let beside = Beside {
@@ -109,7 +110,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
 pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     let reason = ask::reason(flags.reason.as_deref())?;
     let cluster = connect(global).await?;
-    let lease = fetch::lease(&cluster, &flags.lease).await?;
+    let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     if lease::is_over(&lease) {
         return Err(Failure::Other(format!("{} is {} already", lease::title(&lease), lease::phase(&lease))));
     }

@@ -35,18 +35,20 @@ use crate::{
     domain::{guards::Labels, rbac},
 };
 
+pub mod finding;
 pub mod plan;
 pub mod rules;
 
-use plan::{Asked, Finding, Outcome, Says};
+use finding::{Finding, Outcome, Says};
+use plan::Asked;
 
 /// Flags of `check`: those of a request.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
     /// The lifecycle.
     pub lifecycle: String,
-    /// A grant to ask for; may be repeated.
-    #[arg(long = "grant", value_name = "NAME")]
+    /// What you would need, by the names of the lifecycle's grants. May be left out if it has one.
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
     pub grants: Vec<String>,
     /// How long, like 10m; default: the lifecycle's.
     #[arg(long, value_name = "DURATION")]
@@ -54,9 +56,9 @@ pub struct Check {
     /// Whom the tokens are for; may be repeated; default: the API server.
     #[arg(long = "audience", value_name = "AUDIENCE")]
     pub audiences: Vec<String>,
-    /// How the token is delivered: TokenRequest or Secret.
-    #[arg(long, value_name = "TYPE", default_value = "TokenRequest", value_parser = delivery)]
-    pub delivery: DeliveryType,
+    /// How the token reaches you: TokenRequest or Secret. Default: TokenRequest, with --secret-name Secret.
+    #[arg(long, value_name = "TYPE", value_parser = delivery)]
+    pub delivery: Option<DeliveryType>,
     /// With delivery Secret: its name.
     #[arg(long, value_name = "NAME")]
     pub secret_name: Option<String>,
@@ -89,7 +91,7 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     let asked = ask(&cluster, flags).await?;
     let findings = plan::plan(&asked);
-    let outcome = plan::outcome(&findings);
+    let outcome = finding::outcome(&findings);
     let text = match &flags.output {
         Some(word) => {
             let format = if word == "json" { Format::Json } else { Format::Yaml };
@@ -121,8 +123,8 @@ fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
 }
 
 async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
-    let lease = request(cluster, flags).await?;
     let lifecycle = fetch::lifecycle(cluster, &flags.lifecycle).await?;
+    let lease = request(cluster, flags, grants(flags, lifecycle.as_ref())).await?;
     let policies: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
     let everything = ListParams::default();
     let (policies, may_lease, admission, live) = tokio::join!(
@@ -131,7 +133,7 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
         admission(cluster, &lease),
         live(cluster, &lease),
     );
-    let grants = lifecycle.as_ref().map(|l| asked_for(l, &flags.grants)).unwrap_or_default();
+    let grants = lifecycle.as_ref().map(|l| asked_for(l, &lease.spec.grants)).unwrap_or_default();
     let mut roles = BTreeMap::new();
     for grant in &grants {
         roles.insert(grant.name.clone(), role(cluster, grant).await);
@@ -142,23 +144,36 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
 }
 
-async fn request(cluster: &Cluster, flags: &Check) -> Result<CredentialLease, Failure> {
+/// The grants: those that were named, or the only one that the lifecycle has.
+fn grants(flags: &Check, lifecycle: Option<&ServiceAccountLifecycle>) -> Vec<String> {
+    match lifecycle.map(|l| l.spec.grants.as_slice()) {
+        Some([only]) if flags.grants.is_empty() => vec![only.name.clone()],
+        _ => flags.grants.clone(),
+    }
+}
+
+async fn request(cluster: &Cluster, flags: &Check, grants: Vec<String>) -> Result<CredentialLease, Failure> {
     let metadata = ObjectMeta {
         generate_name: Some("check-".into()),
         namespace: Some(cluster.namespace.clone()),
         ..ObjectMeta::default()
     };
+    let secret = flags.secret_name.clone().map(|name| SecretDelivery { name });
     let spec = CredentialLeaseSpec {
         lifecycle_ref: LifecycleRef { name: flags.lifecycle.clone() },
-        grants: flags.grants.clone(),
+        grants,
         ttl: flags.ttl,
         not_before: flags.not_before,
         reason: flags.reason.clone(),
         ticket: flags.ticket.clone(),
         audiences: flags.audiences.clone(),
         delivery: Delivery {
-            kind: flags.delivery,
-            secret: flags.secret_name.clone().map(|name| SecretDelivery { name }),
+            kind: flags.delivery.unwrap_or(if secret.is_some() {
+                DeliveryType::Secret
+            } else {
+                DeliveryType::TokenRequest
+            }),
+            secret,
         },
         requested_by: cluster.whoami().await?,
     };

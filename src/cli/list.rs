@@ -160,7 +160,7 @@ NAME     LIFECYCLE          REQUESTER                       PHASE             EX
 rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval  in 12m   0/2        deploy
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(squeezed(&table(&[lease.clone()], now, false, Style::plain())), squeezed(expected));
+        assert_eq!(squeezed(&table(std::slice::from_ref(&lease), now, false, Style::plain())), squeezed(expected));
         assert!(table(&[lease], now, true, Style::plain()).starts_with("NAMESPACE   NAME"));
     }
 

@@ -10,6 +10,7 @@ use super::{
     exit::Failure,
     fetch, list,
     output::{self, Style},
+    reference::LeaseName,
     view::{
         lease::{self, Filter},
         text,
@@ -24,7 +25,7 @@ const AT_ONCE: usize = 8;
 #[derive(Args, Clone, Debug)]
 pub struct Revoke {
     /// The leases.
-    pub leases: Vec<String>,
+    pub leases: Vec<LeaseName>,
     #[command(flatten)]
     pub filter: Filter,
     /// In all namespaces.
@@ -53,7 +54,7 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
         fetch::leases(&cluster, flags.all_namespaces, &flags.filter).await?
     } else {
         let mut found = vec![];
-        for name in &flags.leases {
+        for name in flags.leases.iter().map(LeaseName::as_str) {
             match fetch::lease(&cluster, name).await {
                 Ok(lease) => found.push(lease),
                 Err(failure) => {
@@ -149,10 +150,10 @@ mod tests {
     fn everything_is_never_revoked_by_leaving_something_out() {
         assert!(check(&flags(|_| {})).is_err());
         assert!(check(&flags(|f| f.all_namespaces = true)).is_err());
-        assert!(check(&flags(|f| f.leases = vec!["a".into()])).is_ok());
+        assert!(check(&flags(|f| f.leases = vec!["a".parse().unwrap()])).is_ok());
         assert!(check(&flags(|f| f.filter.reaching = Some("prod".into()))).is_ok());
         let both = flags(|f| {
-            f.leases = vec!["a".into()];
+            f.leases = vec!["a".parse().unwrap()];
             f.all_namespaces = true;
         });
         assert!(check(&both).is_err());

@@ -9,6 +9,7 @@ use super::{
     exit::Failure,
     fetch,
     output::{self, Format, Style},
+    reference::LeaseName,
     view::{facts::Facts, lease, proof, stream, timeline},
 };
 use crate::api::{CredentialLease, GROUP, names::LeaseUid};
@@ -17,7 +18,7 @@ use crate::api::{CredentialLease, GROUP, names::LeaseUid};
 #[derive(Args, Clone, Debug)]
 pub struct Show {
     /// The lease.
-    pub lease: String,
+    pub lease: LeaseName,
     /// Compute the request's digest and the history's chain again; exit code 1 if something differs.
     #[arg(long)]
     pub verify: bool,
@@ -35,7 +36,7 @@ pub struct Show {
 /// If it cannot be read, or something that was computed again differs.
 pub async fn run(global: &Global, flags: &Show) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
-    let lease = fetch::lease(&cluster, &flags.lease).await?;
+    let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let style = Style::stdout(global.no_color);
     match flags.output {
         Some(Format::Name) => output::emit(&format!("credentiallease.{GROUP}/{}\n", lease::name(&lease)))?,
