@@ -24,6 +24,10 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "leasehold";
 /// Annotation `<namespace>/<name>` of the lease.
 pub const ANNOTATION_LEASE: &str = "leasehold.dev/lease";
+/// Annotation of a lease that ends with the command it was made for (value [`WITH_COMMAND`]): no other command uses it.
+pub const ANNOTATION_ENDS_WITH: &str = "leasehold.dev/ends-with";
+/// Value of [`ANNOTATION_ENDS_WITH`].
+pub const WITH_COMMAND: &str = "command";
 /// Type of the Secret that delivers a token. Types are immutable, so policy can rest on it where a label would not do.
 pub const SECRET_TYPE: &str = "leasehold.dev/credential";
 

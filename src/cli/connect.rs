@@ -1,6 +1,6 @@
 //! From the flags that every command has to a connection.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -47,7 +47,7 @@ pub struct Cluster {
 pub async fn connect(global: &Global) -> Result<Cluster, Failure> {
     let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
     let wrong = |e: kube::config::KubeconfigError| Failure::Usage(format!("the kubeconfig cannot be used: {e}"));
-    let config = if let Some(path) = &global.kubeconfig {
+    let mut config = if let Some(path) = &global.kubeconfig {
         let kubeconfig = Kubeconfig::read_from(path).map_err(wrong)?;
         Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)?
     } else if global.context.is_some() {
@@ -58,6 +58,8 @@ pub async fn connect(global: &Global) -> Result<Cluster, Failure> {
         };
         Config::infer().await.map_err(nowhere)?
     };
+    // Whoever waits for a command wants to know soon that nobody answers.
+    config.connect_timeout = Some(Duration::from_secs(10));
     let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config.clone()).map_err(Failure::from)?;
     Ok(Cluster { client, config, namespace })

@@ -21,8 +21,9 @@ impl Token {
         Self(Zeroizing::new(token))
     }
 
-    /// The token itself, for the two requests that carry it: a Secret's creation and a TokenReview.
-    pub(super) fn expose(&self) -> &str {
+    /// The token itself: for the two requests of the operator that carry it, a Secret's creation and a TokenReview, and for
+    /// the standard output of the plugin's commands `token` and `credential`.
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 

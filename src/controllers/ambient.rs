@@ -21,7 +21,7 @@ const PAGE: u32 = 500;
 /// The most bindings that are named.
 const MOST: usize = 20;
 /// What every cluster gives to everybody (bootstrap policy): nothing to report.
-const USUAL: &[&str] =
+pub const USUAL: &[&str] =
     &["system:basic-user", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"];
 
 /// The bindings, as they were last seen.
@@ -109,7 +109,9 @@ where
     Box::pin(pages.try_flatten())
 }
 
-fn reaches_every_account(subjects: Option<&[Subject]>) -> bool {
+/// Whether a binding is for every service account.
+#[must_use]
+pub fn reaches_every_account(subjects: Option<&[Subject]>) -> bool {
     let issuing = format!("system:serviceaccounts:{}", names::ISSUING_NAMESPACE);
     subjects.unwrap_or_default().iter().any(|s| {
         s.kind == "Group"

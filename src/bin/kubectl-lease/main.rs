@@ -1,16 +1,30 @@
-//! The plugin: `kubectl lease`, or `kubectl-lease` by itself in a container.
+//! The plugin: `kubectl lease`, or `kubectl-lease` by itself in a container. Under the name `kubectl_complete-lease` it completes
+//! command lines for kubectl.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, path::Path, process::ExitCode};
 
 use clap::Parser;
-use leasehold::cli::{self, Cli};
+use clap_complete::CompleteEnv;
+use leasehold::cli::{self, Cli, complete, completion, exit::Failure, output};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match cli::run(Cli::parse()).await {
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == complete::KUBECTL_COMPLETE) {
+        let words: Vec<OsString> = words.collect();
+        // kubectl offers what it is told; there is nobody to read an error.
+        return output::emit(&complete::for_kubectl(&words)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
+    CompleteEnv::with_factory(complete::command).var(completion::VARIABLE).complete();
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime
+        .map_err(|e| Failure::Other(format!("the process cannot start: {e}")))
+        .and_then(|runtime| runtime.block_on(cli::run(cli)));
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            eprintln!("error: {failure}");
+            output::tell(&format!("error: {failure}"));
             ExitCode::from(failure)
         }
     }

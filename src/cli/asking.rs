@@ -1,0 +1,247 @@
+//! What `request` and `run` share: the flags of a request, how it is created, and how it is waited for.
+
+use std::time::Duration as Span;
+
+use clap::Args;
+use kube::{Api, api::PostParams, core::ObjectMeta};
+use rand::RngExt;
+
+use super::{
+    ask,
+    connect::Cluster,
+    exit::Failure,
+    fetch,
+    interrupt::Interrupts,
+    output::tell,
+    progress::Progress,
+    view::lease,
+    watch::{self, Outcome},
+    withdraw::withdraw,
+};
+use crate::api::{
+    CredentialLease, CredentialLeaseSpec, Duration, Time,
+    lease::{Delivery, Identity, LifecycleRef},
+};
+
+/// How long creating may take.
+const DEADLINE: Span = Span::from_secs(30);
+/// Letters of made names, as Kubernetes makes them: without vowels, so that no word comes out.
+const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// What is asked for.
+#[derive(Args, Clone, Debug)]
+pub struct Asking {
+    /// The lifecycle that is leased.
+    #[arg(value_name = "LIFECYCLE")]
+    pub lifecycle: String,
+    /// What you need, by the names of the lifecycle's grants. May be left out if it has one.
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
+    pub grants: Vec<String>,
+    /// For how long. Default: as the lifecycle says.
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<Duration>,
+    /// Why you need it.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The change or incident it belongs to.
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// Whom tokens are for. Default: the API server.
+    #[arg(long = "audience", value_name = "AUDIENCE")]
+    pub audiences: Vec<String>,
+    /// Not before this time, in RFC 3339: agreed by day, issued at night.
+    #[arg(long, value_name = "TIME")]
+    pub not_before: Option<Time>,
+    /// Name of the lease. Default: the lifecycle's, with letters after it.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// How long to wait until it is active. After that the request is withdrawn.
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub timeout: Duration,
+    /// Leave the lease to its time: do not withdraw or end it.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+impl Asking {
+    /// The grants: those that were named, or the only one that the lifecycle has.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] if there is no such lifecycle, [`Failure::Usage`] if there is a choice to be made.
+    pub async fn grants(&self, cluster: &Cluster) -> Result<Vec<String>, Failure> {
+        let named = &self.grants;
+        match fetch::lifecycle(cluster, &self.lifecycle).await {
+            Ok(Some(lifecycle)) if named.is_empty() => {
+                let names: Vec<String> = lifecycle.spec.grants.into_iter().map(|grant| grant.name).collect();
+                if names.len() == 1 { Ok(names) } else { Err(choose(&self.lifecycle, &names)) }
+            }
+            Ok(None) => Err(Failure::Refused(format!(
+                "there is no lifecycle {} in namespace {}: see kubectl get serviceaccountlifecycles, and name its namespace with -n",
+                self.lifecycle, cluster.namespace
+            ))),
+            // Whoever may lease need not be allowed to read.
+            Err(Failure::Refused(_)) if named.is_empty() => Err(Failure::Usage(format!(
+                "say with --grant what you need of lifecycle {}: you may not read it, so nothing can be chosen for you",
+                self.lifecycle
+            ))),
+            Ok(Some(_)) | Err(Failure::Refused(_)) => Ok(named.clone()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The lease that is asked for.
+    #[must_use]
+    pub fn lease(
+        &self,
+        namespace: &str,
+        grants: Vec<String>,
+        reason: &str,
+        delivery: Delivery,
+        me: Identity,
+    ) -> CredentialLease {
+        let spec = CredentialLeaseSpec {
+            lifecycle_ref: LifecycleRef { name: self.lifecycle.clone() },
+            grants,
+            ttl: self.ttl,
+            not_before: self.not_before,
+            reason: reason.to_owned(),
+            ticket: self.ticket.clone(),
+            audiences: self.audiences.clone(),
+            delivery,
+            requested_by: me,
+        };
+        let name = self.name.clone().unwrap_or_else(|| made_name(&self.lifecycle));
+        let metadata = ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
+        CredentialLease { metadata, spec, status: None }
+    }
+}
+
+fn choose(lifecycle: &str, names: &[String]) -> Failure {
+    if names.is_empty() {
+        return Failure::Refused(format!("lifecycle {lifecycle} grants nothing yet: ask its owner for a grant"));
+    }
+    Failure::Usage(format!("say with --grant what you need of lifecycle {lifecycle}: it has {}", names.join(", ")))
+}
+
+/// The reason that was given, or that is given now.
+///
+/// # Errors
+/// [`Failure::Usage`] if there is none and nobody can be asked.
+pub fn reason(given: Option<&str>) -> Result<String, Failure> {
+    ask::reason(given).map_err(|failure| match failure {
+        Failure::Usage(_) => Failure::Usage(
+            "a request needs a reason, which whoever approves or audits it reads: say --reason TEXT".into(),
+        ),
+        other => other,
+    })
+}
+
+/// A name with five letters of chance. Made here and not by `generateName`: a request whose answer is lost can be found again.
+fn made_name(lifecycle: &str) -> String {
+    let mut rng = rand::rng();
+    let letter = |_| LETTERS.get(rng.random_range(0..LETTERS.len())).map_or('x', |c| char::from(*c));
+    let base: String = lifecycle.chars().take(57).collect();
+    format!("{}-{}", base.trim_end_matches('-'), (0..5).map(letter).collect::<String>())
+}
+
+/// Creates a lease; `named` by the caller, or with a made name.
+///
+/// # Errors
+/// What the API server says: [`Failure::Refused`] for a rule of the schema, of RBAC or of admission.
+pub async fn create(cluster: &Cluster, lease: CredentialLease, named: bool) -> Result<CredentialLease, Failure> {
+    let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), lease::namespace(&lease));
+    let name = lease::name(&lease).to_owned();
+    let params = PostParams::default();
+    let answer = tokio::time::timeout(DEADLINE, api.create(&params, &lease))
+        .await
+        .map_err(|_| Failure::Unreachable("the API server does not answer: try again later".into()))?;
+    match answer {
+        Ok(created) => Ok(created),
+        // An answer was lost and the call sent again: then it is this very request, made by this process.
+        Err(kube::Error::Api(status)) if status.code == 409 => match api.get(&name).await {
+            Ok(there) if !named && there.spec == lease.spec => Ok(there),
+            _ => Err(Failure::Refused(format!(
+                "there is a lease {name} already: choose another --name, or leave it out"
+            ))),
+        },
+        Err(error) => Err(fetch::installed(error, "credentialleases")),
+    }
+}
+
+/// How to wait.
+pub struct Wait {
+    pub patience: Span,
+    /// Do not withdraw what does not come in time.
+    pub keep: bool,
+    pub progress: Progress,
+}
+
+/// What waiting came to.
+pub enum Waited {
+    Active(Box<CredentialLease>),
+    /// A signal came; the exit code for it.
+    Interrupted(u8),
+}
+
+/// Waits until a lease is active. If its time runs out or a signal comes, the request is withdrawn.
+///
+/// # Errors
+/// If it will never be active, or is not in time.
+pub async fn wait(
+    cluster: &Cluster,
+    of: &CredentialLease,
+    interrupts: &mut Interrupts,
+    wait: Wait,
+) -> Result<Waited, Failure> {
+    let title = lease::title(of);
+    match watch::until_active(cluster, of, wait.patience, interrupts, wait.progress).await {
+        Outcome::Active(active) => Ok(Waited::Active(active)),
+        Outcome::Over(failure) => Err(failure),
+        Outcome::Interrupted(kind) => {
+            tell(&left(cluster, of, wait.keep, "the requester stopped waiting").await);
+            Ok(Waited::Interrupted(kind.code()))
+        }
+        Outcome::TimedOut(waits) => {
+            let left = left(cluster, of, wait.keep, "the requester waited long enough").await;
+            Err(Failure::TimedOut(format!("lease {title} was not active in time ({waits}); {left}")))
+        }
+        Outcome::Blind(failure) => Err(Failure::Unreachable(format!(
+            "{failure}; lease {title} may be active later: see kubectl lease show, or revoke it"
+        ))),
+    }
+}
+
+/// Withdraws a request, and says what is left of it.
+async fn left(cluster: &Cluster, of: &CredentialLease, keep: bool, reason: &str) -> String {
+    let title = lease::title(of);
+    if keep {
+        return format!("lease {title} goes on waiting");
+    }
+    match withdraw(cluster, of, reason).await {
+        Ok(how) => format!("lease {title} was withdrawn: {}", how.told()),
+        Err(failure) => format!("lease {title} could not be withdrawn and may still be issued: {failure}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_names_fit_whatever_the_lifecycle_is_called() {
+        for lifecycle in ["nightly", &"a".repeat(63), &format!("{}-b", "a".repeat(56))] {
+            let name = made_name(lifecycle);
+            assert!(name.len() <= 63 && !name.contains("--"), "{name}");
+            assert!(name.starts_with(&lifecycle[..5]));
+        }
+        assert_ne!(made_name("nightly"), made_name("nightly"));
+    }
+
+    #[test]
+    fn a_choice_is_told_with_its_names() {
+        let failure = choose("nightly", &["read".into(), "write".into()]);
+        assert_eq!(failure.code(), 2);
+        assert!(failure.to_string().ends_with("it has read, write"), "{failure}");
+        assert_eq!(choose("nightly", &[]).code(), 120);
+    }
+}

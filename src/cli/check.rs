@@ -1,0 +1,241 @@
+//! `check`: what would happen if I asked? Nothing is created.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use k8s_openapi::api::{
+    core::v1::Namespace,
+    rbac::v1::{ClusterRole, Role},
+};
+use kube::{
+    Api,
+    api::{ListParams, PostParams},
+    core::ObjectMeta,
+};
+
+use super::{
+    connect::{Cluster, Global, connect},
+    doctor::finding::{Seen, Unread},
+    exit::Failure,
+    fetch,
+    output::{self, Format, Hue, Style, Table},
+    view::{
+        lease::{self, Filter},
+        text::safe,
+    },
+};
+use crate::{
+    api::{
+        CredentialLease, CredentialLeasePolicy, CredentialLeaseSpec, Duration, ServiceAccountLifecycle, Time,
+        lease::{Delivery, LifecycleRef, SecretDelivery},
+        lifecycle::{DeliveryType, Grant, RoleKind},
+        reasons::Phase,
+        status::PolicyRule,
+    },
+    domain::{guards::Labels, rbac},
+};
+
+pub mod finding;
+pub mod plan;
+pub mod rules;
+
+use finding::{Finding, Outcome, Says};
+use plan::Asked;
+
+/// Flags of `check`: those of a request.
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    /// The lifecycle.
+    pub lifecycle: String,
+    /// What you would need, by the names of the lifecycle's grants. May be left out if it has one.
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
+    pub grants: Vec<String>,
+    /// How long, like 10m; default: the lifecycle's.
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Duration>,
+    /// Whom the tokens are for; may be repeated; default: the API server.
+    #[arg(long = "audience", value_name = "AUDIENCE")]
+    pub audiences: Vec<String>,
+    /// How the token reaches you: TokenRequest or Secret. Default: TokenRequest, with --secret-name Secret.
+    #[arg(long, value_name = "TYPE", value_parser = delivery)]
+    pub delivery: Option<DeliveryType>,
+    /// With delivery Secret: its name.
+    #[arg(long, value_name = "NAME")]
+    pub secret_name: Option<String>,
+    /// The change or incident it belongs to.
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// Why.
+    #[arg(long, value_name = "TEXT", default_value = "a check of what would happen")]
+    pub reason: String,
+    /// Not before this time (RFC 3339).
+    #[arg(long, value_name = "TIME")]
+    pub not_before: Option<Time>,
+    /// As JSON or YAML.
+    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
+    pub output: Option<String>,
+}
+
+fn delivery(text: &str) -> Result<DeliveryType, String> {
+    [DeliveryType::TokenRequest, DeliveryType::Secret]
+        .into_iter()
+        .find(|d| d.as_str().eq_ignore_ascii_case(text))
+        .ok_or_else(|| format!("`{text}` is no delivery: write TokenRequest or Secret"))
+}
+
+/// Says what would happen. Exit code 120 if the request would be refused.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
+    let cluster = connect(global).await?;
+    let asked = ask(&cluster, flags).await?;
+    let findings = plan::plan(&asked);
+    let outcome = finding::outcome(&findings);
+    let text = match &flags.output {
+        Some(word) => {
+            let format = if word == "json" { Format::Json } else { Format::Yaml };
+            output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?
+        }
+        None => table(&findings, outcome, Style::stdout(global.no_color)),
+    };
+    output::emit(&text)?;
+    Ok(if outcome == Outcome::Refused { Failure::Refused(String::new()).code() } else { 0 })
+}
+
+fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
+    let mut table = Table::default();
+    for finding in findings {
+        let hue = match finding.says {
+            Says::Yes => Hue::Good,
+            Says::No => Hue::Bad,
+            Says::Wait => Hue::Waiting,
+            Says::Note => Hue::Faint,
+        };
+        table.row([style.paint(hue, &finding.says.to_string()), finding.rule.to_owned(), safe(&finding.text)]);
+    }
+    let (hue, verdict) = match outcome {
+        Outcome::Granted => (Hue::Good, "It would be granted."),
+        Outcome::Waits => (Hue::Waiting, "It would wait for people to agree."),
+        Outcome::Refused => (Hue::Bad, "It would be refused."),
+    };
+    format!("{}\n{}\n", table.render(), style.paint(hue, verdict))
+}
+
+async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
+    let lifecycle = fetch::lifecycle(cluster, &flags.lifecycle).await?;
+    let lease = request(cluster, flags, grants(flags, lifecycle.as_ref())).await?;
+    let policies: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
+    let everything = ListParams::default();
+    let (policies, may_lease, admission, live) = tokio::join!(
+        fetch::all(&policies, &everything),
+        fetch::may(cluster, "lease", &cluster.namespace, &flags.lifecycle),
+        admission(cluster, &lease),
+        live(cluster, &lease),
+    );
+    let grants = lifecycle.as_ref().map(|l| asked_for(l, &lease.spec.grants)).unwrap_or_default();
+    let mut roles = BTreeMap::new();
+    for grant in &grants {
+        roles.insert(grant.name.clone(), role(cluster, grant).await);
+    }
+    let labels = labels(cluster, &grants).await;
+    let (admission, may_lease) = (admission?, may_lease?);
+    let policies = policies.map_err(Unread::from);
+    Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
+}
+
+/// The grants: those that were named, or the only one that the lifecycle has.
+fn grants(flags: &Check, lifecycle: Option<&ServiceAccountLifecycle>) -> Vec<String> {
+    match lifecycle.map(|l| l.spec.grants.as_slice()) {
+        Some([only]) if flags.grants.is_empty() => vec![only.name.clone()],
+        _ => flags.grants.clone(),
+    }
+}
+
+async fn request(cluster: &Cluster, flags: &Check, grants: Vec<String>) -> Result<CredentialLease, Failure> {
+    let metadata = ObjectMeta {
+        generate_name: Some("check-".into()),
+        namespace: Some(cluster.namespace.clone()),
+        ..ObjectMeta::default()
+    };
+    let secret = flags.secret_name.clone().map(|name| SecretDelivery { name });
+    let spec = CredentialLeaseSpec {
+        lifecycle_ref: LifecycleRef { name: flags.lifecycle.clone() },
+        grants,
+        ttl: flags.ttl,
+        not_before: flags.not_before,
+        reason: flags.reason.clone(),
+        ticket: flags.ticket.clone(),
+        audiences: flags.audiences.clone(),
+        delivery: Delivery {
+            kind: flags.delivery.unwrap_or(if secret.is_some() {
+                DeliveryType::Secret
+            } else {
+                DeliveryType::TokenRequest
+            }),
+            secret,
+        },
+        requested_by: cluster.whoami().await?,
+    };
+    Ok(CredentialLease { metadata, spec, status: None })
+}
+
+fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant> {
+    names.iter().filter_map(|name| lifecycle.spec.grant(name)).cloned().collect()
+}
+
+/// What admission says: its refusal is an answer.
+async fn admission(cluster: &Cluster, lease: &CredentialLease) -> Result<Result<(), String>, Failure> {
+    let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    match api.create(&params, lease).await.map_err(|e| fetch::installed(e, "credentialleases")) {
+        Ok(_) => Ok(Ok(())),
+        Err(Failure::Refused(message)) => Ok(Err(message)),
+        Err(other) => Err(other),
+    }
+}
+
+/// Live leases of the lifecycle, and the caller's among them, as their phases tell: the operator's own count is exact.
+async fn live(cluster: &Cluster, asked: &CredentialLease) -> Seen<(usize, usize)> {
+    let filter = Filter { lifecycle: Some(asked.spec.lifecycle_ref.name.clone()), ..Filter::default() };
+    let leases = fetch::leases(cluster, false, &filter).await.map_err(|f| Unread(f.to_string()))?;
+    let holds = |l: &&CredentialLease| matches!(lease::phase(l), Phase::Issuing | Phase::Active | Phase::Ending);
+    let live: Vec<_> = leases.iter().filter(holds).collect();
+    let own = live.iter().filter(|l| l.spec.requested_by.username == asked.spec.requested_by.username).count();
+    Ok((live.len(), own))
+}
+
+/// The namespace of a grant.
+fn into<'a>(grant: &'a Grant, home: &'a str) -> &'a str {
+    grant.namespace.as_deref().unwrap_or(home)
+}
+
+async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>> {
+    let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
+    Ok(match grant.role_ref.kind {
+        RoleKind::Role => Api::<Role>::namespaced(client, into(grant, &cluster.namespace))
+            .get_opt(name)
+            .await?
+            .map(|role| rbac::rules(role.rules.as_ref())),
+        RoleKind::ClusterRole => {
+            Api::<ClusterRole>::all(client).get_opt(name).await?.map(|role| rbac::rules(role.rules.as_ref()))
+        }
+    })
+}
+
+/// Labels of the namespaces involved, where the caller may read them.
+async fn labels(cluster: &Cluster, grants: &[Grant]) -> BTreeMap<String, Labels> {
+    let api: Api<Namespace> = Api::all(cluster.client.clone());
+    let mut out = BTreeMap::new();
+    let own = std::iter::once(cluster.namespace.as_str());
+    for name in own.chain(grants.iter().map(|g| into(g, &cluster.namespace))) {
+        if out.contains_key(name) {
+            continue;
+        }
+        // Without them, `plan` names the policies of which it cannot be told whether they guard the request.
+        if let Ok(Some(namespace)) = api.get_opt(name).await {
+            out.insert(name.to_owned(), namespace.metadata.labels.unwrap_or_default());
+        }
+    }
+    out
+}

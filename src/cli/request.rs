@@ -1,0 +1,165 @@
+//! `request`: asks for a lease.
+
+use std::time::Duration as Span;
+
+use clap::{Args, ValueEnum};
+
+use super::{
+    asking::{self, Asking},
+    connect::{Global, connect},
+    exit::Failure,
+    interrupt::Interrupts,
+    output::{self, Format, Hue, Style, emit, tell},
+    progress::Progress,
+    reference::qualified,
+    view::lease,
+};
+use crate::api::{
+    CredentialLease,
+    lease::{Delivery, SecretDelivery},
+    lifecycle::DeliveryType,
+};
+
+/// Flags of `request`.
+#[derive(Args, Clone, Debug)]
+pub struct Request {
+    #[command(flatten)]
+    pub asking: Asking,
+    /// How the token reaches its holder. Default: you mint it yourself, nothing is stored.
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub delivery: Option<How>,
+    /// With delivery Secret: which one, of those that the lifecycle lists.
+    #[arg(long, value_name = "NAME")]
+    pub secret_name: Option<String>,
+    /// Wait until it can be used.
+    #[arg(long)]
+    pub wait: bool,
+    /// As a name, JSON or YAML.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
+}
+
+/// How the token reaches its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum How {
+    #[value(name = "TokenRequest", alias = "tokenrequest")]
+    TokenRequest,
+    #[value(name = "Secret", alias = "secret")]
+    Secret,
+}
+
+impl Request {
+    fn delivery(&self) -> Result<Delivery, Failure> {
+        let secret = self.secret_name.clone().map(|name| SecretDelivery { name });
+        let kind = match (self.delivery, &secret) {
+            (Some(How::TokenRequest), Some(_)) => {
+                return Err(Failure::Usage("--secret-name goes with --delivery Secret: leave one of them out".into()));
+            }
+            (Some(How::Secret), _) | (None, Some(_)) => DeliveryType::Secret,
+            _ => DeliveryType::TokenRequest,
+        };
+        Ok(Delivery { kind, secret })
+    }
+}
+
+/// Asks for a lease, and waits for it if it should.
+///
+/// # Errors
+/// If it was not created; with `--wait` also if it will not be active, or not in time.
+pub async fn run(global: &Global, flags: &Request) -> Result<u8, Failure> {
+    let delivery = flags.delivery()?;
+    let reason = asking::reason(flags.asking.reason.as_deref())?;
+    let mut interrupts = Interrupts::take()?;
+    let cluster = connect(global).await?;
+    let me = cluster.whoami().await?;
+    let grants = flags.asking.grants(&cluster).await?;
+    let wanted = flags.asking.lease(&cluster.namespace, grants, &reason, delivery, me);
+    let created = asking::create(&cluster, wanted, flags.asking.name.is_some()).await?;
+    if flags.output.is_none() {
+        emit(&format!("{} created\n", qualified(lease::name(&created))))?;
+    }
+    let mut shown = created;
+    if flags.wait {
+        let patience = Span::from_secs(flags.asking.timeout.as_secs().unsigned_abs());
+        let wait = asking::Wait { patience, keep: flags.asking.keep, progress: Progress::new(global.no_color) };
+        match asking::wait(&cluster, &shown, &mut interrupts, wait).await? {
+            asking::Waited::Active(active) => shown = *active,
+            asking::Waited::Interrupted(code) => return Ok(code),
+        }
+        tell(&told(&shown, Style::stderr(global.no_color)));
+    }
+    print(&shown, flags.output)?;
+    Ok(0)
+}
+
+fn told(lease: &CredentialLease, style: Style) -> String {
+    let until = lease::expires(lease).map(|at| format!(" until {at}")).unwrap_or_default();
+    format!("{}{until}", style.paint(Hue::Good, "active"))
+}
+
+fn print(of: &CredentialLease, format: Option<Format>) -> Result<(), Failure> {
+    match format {
+        None => Ok(()),
+        Some(Format::Name | Format::Csv) => emit(&format!("{}\n", qualified(lease::name(of)))),
+        Some(format) => emit(&output::document(format, of)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::{
+        super::{Cli, Command},
+        *,
+    };
+
+    fn parse(line: &str) -> Result<Request, clap::Error> {
+        match Cli::try_parse_from(line.split(' '))?.command {
+            Command::Request(request) => Ok(*request),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_what_the_command_line_says() {
+        let line = "kubectl-lease request payments-deployer --grant deploy --grant close --ttl 90m --reason x --ticket CHG-1 \
+                    --audience a --not-before 2026-11-28T02:00:00Z --name rollout --wait --timeout 5m -o yaml -n payments";
+        let request = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
+        assert!(request.wait && request.output == Some(Format::Yaml) && request.asking.timeout.as_secs() == 300);
+        let grants = request.asking.grants.clone();
+        let lease = request.asking.lease("payments", grants, "x", request.delivery().unwrap(), Default::default());
+        assert_eq!(
+            serde_json::to_value(&lease).unwrap(),
+            serde_json::json!({
+                "apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease", "metadata": {"name": "rollout", "namespace": "payments"},
+                "spec": {
+                    "lifecycleRef": {"name": "payments-deployer"}, "grants": ["deploy", "close"], "ttl": "1h30m", "reason": "x", "ticket": "CHG-1",
+                    "audiences": ["a"], "notBefore": "2026-11-28T02:00:00Z", "delivery": {"type": "TokenRequest"}, "requestedBy": {"username": ""},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn a_secrets_name_means_delivery_into_it() {
+        let delivery = |line: &str| parse(line).unwrap().delivery();
+        let named = delivery("kubectl-lease request l --secret-name s").unwrap();
+        assert_eq!((named.kind, named.secret.map(|s| s.name)), (DeliveryType::Secret, Some("s".into())));
+        assert!(delivery("kubectl-lease request l --secret-name s --delivery TokenRequest").is_err());
+        assert_eq!(delivery("kubectl-lease request l --delivery secret").unwrap().kind, DeliveryType::Secret);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_before_anything_is_asked() {
+        for line in [
+            "request",
+            "request l --ttl 5",
+            "request l --not-before tomorrow",
+            "request l -o csv",
+            "request l --delivery Mail",
+        ] {
+            assert!(parse(&format!("kubectl-lease {line}")).is_err(), "{line}");
+        }
+    }
+}

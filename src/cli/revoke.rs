@@ -1,0 +1,161 @@
+//! `revoke`: ends leases now, one or many.
+
+use clap::Args;
+use futures::{StreamExt, stream};
+
+use super::{
+    ask,
+    connect::{Cluster, Global, connect},
+    decide::{self, Word},
+    exit::Failure,
+    fetch, list,
+    output::{self, Style},
+    reference::LeaseName,
+    view::{
+        lease::{self, Filter},
+        text,
+    },
+};
+use crate::api::{CredentialLease, lease::Identity};
+
+/// Decisions that are sent at once: an emergency is not slowed down by one slow answer.
+const AT_ONCE: usize = 8;
+
+/// Flags of `revoke`.
+#[derive(Args, Clone, Debug)]
+pub struct Revoke {
+    /// The leases.
+    pub leases: Vec<LeaseName>,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// In all namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Why; asked for on a terminal.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Revokes what is named or selected; goes on after a failure.
+///
+/// # Errors
+/// If nothing is named, nobody can be asked, or one of them could not be revoked.
+pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
+    check(flags)?;
+    if flags.reason.is_none() && !ask::somebody_is_there() {
+        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
+    }
+    let cluster = connect(global).await?;
+    let mut failed = 0;
+    let leases = if flags.leases.is_empty() {
+        fetch::leases(&cluster, flags.all_namespaces, &flags.filter).await?
+    } else {
+        let mut found = vec![];
+        for name in flags.leases.iter().map(LeaseName::as_str) {
+            match fetch::lease(&cluster, name).await {
+                Ok(lease) => found.push(lease),
+                Err(failure) => {
+                    failed += 1;
+                    output::emit(&format!("failed    {}/{name}: {failure}\n", cluster.namespace))?;
+                }
+            }
+        }
+        found
+    };
+    let (over, live): (Vec<_>, Vec<_>) = leases.into_iter().partition(lease::is_over);
+    for lease in over.iter().filter(|_| !flags.leases.is_empty()) {
+        output::emit(&format!("ended     {}: it is {} already\n", lease::title(lease), lease::phase(lease)))?;
+    }
+    if live.is_empty() {
+        output::tell("no live lease is selected: nothing to revoke");
+        return finish(failed, failed);
+    }
+    let style = Style::stderr(global.no_color);
+    output::tell(list::table(&live, fetch::now(), flags.all_namespaces, style).trim_end());
+    if !ask::confirm(&format!("Revoke {}?", text::count(live.len(), "lease")), flags.yes)? {
+        return Err(Failure::Other("nothing was revoked".into()));
+    }
+    let reason = ask::reason(flags.reason.as_deref())?;
+    let caller = cluster.whoami().await?;
+    let total = live.len() + failed;
+    failed += send(&cluster, &live, &reason, &caller).await?;
+    finish(failed, total)
+}
+
+/// Whether the command line names what it is about.
+fn check(flags: &Revoke) -> Result<(), Failure> {
+    if flags.leases.is_empty() && !flags.filter.is_any() {
+        return Err(Failure::Usage("name leases, or select them with --requester, --lifecycle or --reaching".into()));
+    }
+    if !flags.leases.is_empty() && (flags.filter.is_any() || flags.all_namespaces) {
+        return Err(Failure::Usage("either name leases of one namespace, or select them with flags: not both".into()));
+    }
+    if !flags.yes && !ask::somebody_is_there() {
+        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
+    }
+    Ok(())
+}
+
+/// Sends a decision for each; how many failed.
+async fn send(
+    cluster: &Cluster,
+    leases: &[CredentialLease],
+    reason: &str,
+    caller: &Identity,
+) -> Result<usize, Failure> {
+    let mut outcomes = stream::iter(leases)
+        .map(|lease| async move {
+            let decision = decide::decision(lease, Word::Revoked, reason, caller);
+            (lease::title(lease), decide::send(cluster, &decision).await)
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut failed = 0;
+    while let Some((title, outcome)) = outcomes.next().await {
+        match outcome {
+            Ok(name) => output::emit(&format!("revoked   {title} (decision {name})\n"))?,
+            Err(failure) => {
+                failed += 1;
+                output::emit(&format!("failed    {title}: {failure}\n"))?;
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn finish(failed: usize, total: usize) -> Result<u8, Failure> {
+    if failed == 0 {
+        return Ok(0);
+    }
+    Err(Failure::Other(format!(
+        "{failed} of {} could not be revoked: see above, and try these again",
+        text::count(total, "lease")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(change: impl FnOnce(&mut Revoke)) -> Revoke {
+        let mut flags =
+            Revoke { leases: vec![], filter: Filter::default(), all_namespaces: false, reason: None, yes: true };
+        change(&mut flags);
+        flags
+    }
+
+    #[test]
+    fn everything_is_never_revoked_by_leaving_something_out() {
+        assert!(check(&flags(|_| {})).is_err());
+        assert!(check(&flags(|f| f.all_namespaces = true)).is_err());
+        assert!(check(&flags(|f| f.leases = vec!["a".parse().unwrap()])).is_ok());
+        assert!(check(&flags(|f| f.filter.reaching = Some("prod".into()))).is_ok());
+        let both = flags(|f| {
+            f.leases = vec!["a".parse().unwrap()];
+            f.all_namespaces = true;
+        });
+        assert!(check(&both).is_err());
+    }
+}
