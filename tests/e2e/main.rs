@@ -10,6 +10,7 @@ mod bad_input;
 mod calls;
 mod canary;
 mod chaos;
+mod cli_ask;
 mod ends;
 mod faults;
 mod held;
