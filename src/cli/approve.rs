@@ -12,6 +12,8 @@ use super::{
     decide::{self, Approval, Word},
     exit::Failure,
     fetch,
+    output::{self, Style},
+    reference::LeaseName,
     view::{
         changes, lease, proof,
         request::{self, Beside},
@@ -31,7 +33,7 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub struct Approve {
     /// The lease.
-    pub lease: String,
+    pub lease: LeaseName,
     /// Why; asked for on a terminal.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -53,7 +55,7 @@ pub struct Approve {
 #[derive(Args, Clone, Debug)]
 pub struct Deny {
     /// The lease.
-    pub lease: String,
+    pub lease: LeaseName,
     /// Why; asked for on a terminal.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -71,14 +73,14 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
     }
     let cluster = connect(global).await?;
-    let lease = fetch::lease(&cluster, &flags.lease).await?;
+    let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
     let caller = cluster.whoami().await?;
     let beside = Beside {
         rules: unrecorded(&cluster, shown).await,
         before: before(&cluster, &lease, shown, &caller.username).await,
     };
-    print!("{}", request::facts(&lease, shown, &beside).plain());
+    output::emit(&request::facts(&lease, shown, &beside).render(Style::stdout(global.no_color)))?;
 
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;
@@ -97,7 +99,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
     };
     let decision = decide::decision(&lease, Word::Approved(approval), &reason, &caller);
     let name = decide::send(&cluster, &decision).await?;
-    println!("approved {} as {} (decision {name})", lease::title(&lease), caller.username);
+    output::emit(&format!("approved {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
     Ok(0)
 }
 
@@ -108,13 +110,13 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
 pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     let reason = ask::reason(flags.reason.as_deref())?;
     let cluster = connect(global).await?;
-    let lease = fetch::lease(&cluster, &flags.lease).await?;
+    let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     if lease::is_over(&lease) {
         return Err(Failure::Other(format!("{} is {} already", lease::title(&lease), lease::phase(&lease))));
     }
     let caller = cluster.whoami().await?;
     let name = decide::send(&cluster, &decide::decision(&lease, Word::Denied, &reason, &caller)).await?;
-    println!("denied {} as {} (decision {name})", lease::title(&lease), caller.username);
+    output::emit(&format!("denied {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
     Ok(0)
 }
 
@@ -178,7 +180,7 @@ async fn before(
     let decisions = match fetch::all(&api, &ListParams::default().fields(&fields)).await {
         Ok(decisions) => decisions,
         Err(_) => {
-            eprintln!("note: earlier decisions cannot be read, so what changed since the last one is not shown");
+            output::tell("note: earlier decisions cannot be read, so what changed since the last one is not shown");
             return None;
         }
     };

@@ -18,9 +18,9 @@ use super::{
     doctor::finding::{Seen, Unread},
     exit::Failure,
     fetch,
+    output::{self, Format, Hue, Style, Table},
     view::{
         lease::{self, Filter},
-        table,
         text::safe,
     },
 };
@@ -32,22 +32,23 @@ use crate::{
         reasons::Phase,
         status::PolicyRule,
     },
-    domain::rbac,
+    domain::{guards::Labels, rbac},
 };
 
-pub mod guard;
+pub mod finding;
 pub mod plan;
 pub mod rules;
 
-use plan::{Asked, Outcome};
+use finding::{Finding, Outcome, Says};
+use plan::Asked;
 
 /// Flags of `check`: those of a request.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
     /// The lifecycle.
     pub lifecycle: String,
-    /// A grant to ask for; may be repeated.
-    #[arg(long = "grant", value_name = "NAME")]
+    /// What you would need, by the names of the lifecycle's grants. May be left out if it has one.
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
     pub grants: Vec<String>,
     /// How long, like 10m; default: the lifecycle's.
     #[arg(long, value_name = "DURATION")]
@@ -55,9 +56,9 @@ pub struct Check {
     /// Whom the tokens are for; may be repeated; default: the API server.
     #[arg(long = "audience", value_name = "AUDIENCE")]
     pub audiences: Vec<String>,
-    /// How the token is delivered: TokenRequest or Secret.
-    #[arg(long, value_name = "TYPE", default_value = "TokenRequest", value_parser = delivery)]
-    pub delivery: DeliveryType,
+    /// How the token reaches you: TokenRequest or Secret. Default: TokenRequest, with --secret-name Secret.
+    #[arg(long, value_name = "TYPE", value_parser = delivery)]
+    pub delivery: Option<DeliveryType>,
     /// With delivery Secret: its name.
     #[arg(long, value_name = "NAME")]
     pub secret_name: Option<String>,
@@ -70,6 +71,9 @@ pub struct Check {
     /// Not before this time (RFC 3339).
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<Time>,
+    /// As JSON or YAML.
+    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
+    pub output: Option<String>,
 }
 
 fn delivery(text: &str) -> Result<DeliveryType, String> {
@@ -87,27 +91,40 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     let asked = ask(&cluster, flags).await?;
     let findings = plan::plan(&asked);
-    let rows = findings.iter().map(|f| vec![f.says.to_string(), f.rule.to_owned(), safe(&f.text)]);
-    print!("{}", table::bare(rows.collect()));
-    Ok(match plan::outcome(&findings) {
-        Outcome::Granted => {
-            println!("\nIt would be granted.");
-            0
+    let outcome = finding::outcome(&findings);
+    let text = match &flags.output {
+        Some(word) => {
+            let format = if word == "json" { Format::Json } else { Format::Yaml };
+            output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?
         }
-        Outcome::Waits => {
-            println!("\nIt would wait for people to agree.");
-            0
-        }
-        Outcome::Refused => {
-            println!("\nIt would be refused.");
-            Failure::Refused(String::new()).code()
-        }
-    })
+        None => table(&findings, outcome, Style::stdout(global.no_color)),
+    };
+    output::emit(&text)?;
+    Ok(if outcome == Outcome::Refused { Failure::Refused(String::new()).code() } else { 0 })
+}
+
+fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
+    let mut table = Table::default();
+    for finding in findings {
+        let hue = match finding.says {
+            Says::Yes => Hue::Good,
+            Says::No => Hue::Bad,
+            Says::Wait => Hue::Waiting,
+            Says::Note => Hue::Faint,
+        };
+        table.row([style.paint(hue, &finding.says.to_string()), finding.rule.to_owned(), safe(&finding.text)]);
+    }
+    let (hue, verdict) = match outcome {
+        Outcome::Granted => (Hue::Good, "It would be granted."),
+        Outcome::Waits => (Hue::Waiting, "It would wait for people to agree."),
+        Outcome::Refused => (Hue::Bad, "It would be refused."),
+    };
+    format!("{}\n{}\n", table.render(), style.paint(hue, verdict))
 }
 
 async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
-    let lease = request(cluster, flags).await?;
     let lifecycle = fetch::lifecycle(cluster, &flags.lifecycle).await?;
+    let lease = request(cluster, flags, grants(flags, lifecycle.as_ref())).await?;
     let policies: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
     let everything = ListParams::default();
     let (policies, may_lease, admission, live) = tokio::join!(
@@ -116,7 +133,7 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
         admission(cluster, &lease),
         live(cluster, &lease),
     );
-    let grants = lifecycle.as_ref().map(|l| asked_for(l, &flags.grants)).unwrap_or_default();
+    let grants = lifecycle.as_ref().map(|l| asked_for(l, &lease.spec.grants)).unwrap_or_default();
     let mut roles = BTreeMap::new();
     for grant in &grants {
         roles.insert(grant.name.clone(), role(cluster, grant).await);
@@ -124,37 +141,39 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let labels = labels(cluster, &grants).await;
     let (admission, may_lease) = (admission?, may_lease?);
     let policies = policies.map_err(Unread::from);
-    Ok(Asked {
-        lease,
-        lifecycle,
-        policies,
-        labels,
-        roles,
-        live,
-        may_lease,
-        admission,
-        api_audiences: vec![],
-        now: fetch::now(),
-    })
+    Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
 }
 
-async fn request(cluster: &Cluster, flags: &Check) -> Result<CredentialLease, Failure> {
+/// The grants: those that were named, or the only one that the lifecycle has.
+fn grants(flags: &Check, lifecycle: Option<&ServiceAccountLifecycle>) -> Vec<String> {
+    match lifecycle.map(|l| l.spec.grants.as_slice()) {
+        Some([only]) if flags.grants.is_empty() => vec![only.name.clone()],
+        _ => flags.grants.clone(),
+    }
+}
+
+async fn request(cluster: &Cluster, flags: &Check, grants: Vec<String>) -> Result<CredentialLease, Failure> {
     let metadata = ObjectMeta {
         generate_name: Some("check-".into()),
         namespace: Some(cluster.namespace.clone()),
         ..ObjectMeta::default()
     };
+    let secret = flags.secret_name.clone().map(|name| SecretDelivery { name });
     let spec = CredentialLeaseSpec {
         lifecycle_ref: LifecycleRef { name: flags.lifecycle.clone() },
-        grants: flags.grants.clone(),
+        grants,
         ttl: flags.ttl,
         not_before: flags.not_before,
         reason: flags.reason.clone(),
         ticket: flags.ticket.clone(),
         audiences: flags.audiences.clone(),
         delivery: Delivery {
-            kind: flags.delivery,
-            secret: flags.secret_name.clone().map(|name| SecretDelivery { name }),
+            kind: flags.delivery.unwrap_or(if secret.is_some() {
+                DeliveryType::Secret
+            } else {
+                DeliveryType::TokenRequest
+            }),
+            secret,
         },
         requested_by: cluster.whoami().await?,
     };
@@ -186,10 +205,15 @@ async fn live(cluster: &Cluster, asked: &CredentialLease) -> Seen<(usize, usize)
     Ok((live.len(), own))
 }
 
+/// The namespace of a grant.
+fn into<'a>(grant: &'a Grant, home: &'a str) -> &'a str {
+    grant.namespace.as_deref().unwrap_or(home)
+}
+
 async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>> {
     let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
     Ok(match grant.role_ref.kind {
-        RoleKind::Role => Api::<Role>::namespaced(client, guard::into(grant, &cluster.namespace))
+        RoleKind::Role => Api::<Role>::namespaced(client, into(grant, &cluster.namespace))
             .get_opt(name)
             .await?
             .map(|role| rbac::rules(role.rules.as_ref())),
@@ -200,11 +224,11 @@ async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>>
 }
 
 /// Labels of the namespaces involved, where the caller may read them.
-async fn labels(cluster: &Cluster, grants: &[Grant]) -> guard::Labels {
+async fn labels(cluster: &Cluster, grants: &[Grant]) -> BTreeMap<String, Labels> {
     let api: Api<Namespace> = Api::all(cluster.client.clone());
-    let mut out = guard::Labels::new();
+    let mut out = BTreeMap::new();
     let own = std::iter::once(cluster.namespace.as_str());
-    for name in own.chain(grants.iter().map(|g| guard::into(g, &cluster.namespace))) {
+    for name in own.chain(grants.iter().map(|g| into(g, &cluster.namespace))) {
         if out.contains_key(name) {
             continue;
         }

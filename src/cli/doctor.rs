@@ -9,7 +9,8 @@ use super::{
     connect::{Cluster, Global, connect},
     exit::Failure,
     fetch,
-    view::table,
+    output::{self, Format, Hue, Style, Table},
+    view::text::safe,
 };
 use crate::api::{GROUP, Time, VERSION, names};
 
@@ -17,25 +18,47 @@ pub mod checks;
 pub mod finding;
 
 use checks::Seeing;
-use finding::{Level, Seen, Unread};
+use finding::{Finding, Level, Seen, Unread};
 
 /// Flags of `doctor`.
 #[derive(Args, Clone, Debug)]
-pub struct Doctor {}
+pub struct Doctor {
+    /// As JSON or YAML.
+    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
+    pub output: Option<String>,
+}
 
 /// Examines a cluster; exit code 1 if something fails.
 ///
 /// # Errors
 /// If the cluster cannot be reached at all.
-pub async fn run(global: &Global, _: &Doctor) -> Result<u8, Failure> {
+pub async fn run(global: &Global, flags: &Doctor) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     // Everything else would say the same, line by line.
     let version = cluster.client.apiserver_version().await?;
-    eprintln!("looking at {}", cluster.config.cluster_url);
+    output::tell(&format!("looking at {}", cluster.config.cluster_url));
     let found = checks::examine(&look(&cluster, (version.major, version.minor)).await);
-    let rows = found.iter().map(|f| vec![f.level.to_string(), f.about.to_owned(), super::view::text::safe(&f.text)]);
-    print!("{}", table::bare(rows.collect()));
+    let text = match &flags.output {
+        Some(word) => output::document(if word == "json" { Format::Json } else { Format::Yaml }, &found)?,
+        None => table(&found, Style::stdout(global.no_color)),
+    };
+    output::emit(&text)?;
     Ok(u8::from(found.iter().any(|f| f.level == Level::Fail)))
+}
+
+fn table(found: &[Finding], style: Style) -> String {
+    let mut table = Table::default();
+    for finding in found {
+        let hue = match finding.level {
+            Level::Ok => Hue::Good,
+            Level::Skip => Hue::Faint,
+            Level::Warn => Hue::Waiting,
+            Level::Fail => Hue::Bad,
+        };
+        let level = style.paint(hue, &finding.level.to_string());
+        table.row([level, finding.about.to_owned(), safe(&finding.text)]);
+    }
+    table.render()
 }
 
 async fn look(cluster: &Cluster, version: (String, String)) -> Seeing {

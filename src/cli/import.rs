@@ -12,7 +12,7 @@ use kube::{Api, api::ListParams};
 use super::{
     connect::{Cluster, Global, connect},
     exit::Failure,
-    fetch,
+    fetch, output,
 };
 use crate::{api::status::PolicyRule, domain::rbac};
 
@@ -41,10 +41,10 @@ pub async fn run(global: &Global, flags: &Import) -> Result<u8, Failure> {
     for held in manifest::held(&found) {
         match role(&cluster, &held).await {
             Ok(read) => drop(rules.insert(held, read)),
-            Err(failure) => eprintln!("note: {} {} cannot be read: {failure}", held.kind, held.role),
+            Err(failure) => output::tell(&format!("note: {} {} cannot be read: {failure}", held.kind, held.role)),
         }
     }
-    print!("{}", manifest::manifest(&found, flags.lifecycle_name.as_deref(), |held| rules.get(held).cloned()));
+    output::emit(&manifest::manifest(&found, flags.lifecycle_name.as_deref(), |held| rules.get(held).cloned()))?;
     Ok(0)
 }
 

@@ -1,19 +1,19 @@
 //! `list`: leases at a glance.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     connect::{Global, connect},
     exit::Failure,
     fetch,
+    output::{self, Format, Hue, Style, Table},
     view::{
         lease::{self, Filter},
-        table,
         text::safe,
         when,
     },
 };
-use crate::api::{CredentialLease, Time, reasons::Phase};
+use crate::api::{CredentialLease, GROUP, Time, reasons::Phase};
 
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]
@@ -37,15 +37,6 @@ pub struct List {
     pub output: Option<Format>,
 }
 
-/// How a list is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Name,
-    Json,
-    Yaml,
-    Csv,
-}
-
 const HEAD: [&str; 7] = ["NAME", "LIFECYCLE", "REQUESTER", "PHASE", "EXPIRES", "APPROVALS", "GRANTS"];
 
 /// Lists leases.
@@ -65,52 +56,56 @@ pub async fn run(global: &Global, flags: &List) -> Result<u8, Failure> {
             lease.spec.requested_by.username != caller.username && may.get(&fetch::lifecycle_of(lease)) == Some(&true)
         });
     }
+    let style = Style::stdout(global.no_color);
     match flags.output {
-        None if leases.is_empty() => eprintln!("no leases"),
-        None if flags.all_namespaces => print!("{}", everywhere(&leases, fetch::now())),
-        None => print!("{}", plain(&leases, fetch::now())),
-        Some(Format::Name) => leases.iter().for_each(|lease| println!("{}", named(lease, flags.all_namespaces))),
-        Some(Format::Csv) => print!("{}", csv(&leases)),
-        Some(Format::Json) => println!("{}", serde_json::to_string_pretty(&as_list(&leases)).map_err(unwritable)?),
-        Some(Format::Yaml) => print!("{}", serde_saphyr::to_string(&as_list(&leases)).map_err(unwritable)?),
-    }
+        None if leases.is_empty() => {
+            output::tell("no leases");
+            Ok(())
+        }
+        None => output::emit(&table(&leases, fetch::now(), flags.all_namespaces, style)),
+        Some(Format::Name) => output::emit(&names(&leases)),
+        Some(Format::Csv) => output::emit(&csv(&leases)),
+        Some(format) => output::emit(&output::document(format, &as_list(&leases))?),
+    }?;
     Ok(0)
 }
 
-fn unwritable(error: impl std::fmt::Display) -> Failure {
-    Failure::Other(format!("the leases cannot be written: {error}"))
-}
-
-fn named(lease: &CredentialLease, with_namespace: bool) -> String {
-    if with_namespace { lease::title(lease) } else { lease::name(lease).to_owned() }
+fn names(leases: &[CredentialLease]) -> String {
+    leases.iter().map(|lease| format!("credentiallease.{GROUP}/{}\n", lease::name(lease))).collect()
 }
 
 fn as_list(leases: &[CredentialLease]) -> serde_json::Value {
     serde_json::json!({"apiVersion": "v1", "kind": "List", "items": leases})
 }
 
-/// As a table; the namespace is known.
+/// As a table, with a column for the namespace where it is not known.
 #[must_use]
-pub fn plain(leases: &[CredentialLease], now: Time) -> String {
-    let rows = leases.iter().map(|lease| row(lease, now).to_vec()).collect();
-    table::render(&HEAD, rows)
+pub fn table(leases: &[CredentialLease], now: Time, everywhere: bool, style: Style) -> String {
+    let namespace = |text: &str| everywhere.then(|| text.to_owned());
+    let mut table = Table::default();
+    table.row(namespace("NAMESPACE").into_iter().chain(HEAD.map(str::to_owned)));
+    for lease in leases {
+        table.row(namespace(lease::namespace(lease)).into_iter().chain(row(lease, now, style)));
+    }
+    table.render()
 }
 
-/// As a table with namespaces.
-#[must_use]
-pub fn everywhere(leases: &[CredentialLease], now: Time) -> String {
-    let head: Vec<&str> = std::iter::once("NAMESPACE").chain(HEAD).collect();
-    let row = |lease| std::iter::once(lease::namespace(lease).to_owned()).chain(row(lease, now)).collect();
-    table::render(&head, leases.iter().map(row).collect())
+fn hue(phase: Phase) -> Hue {
+    match phase {
+        Phase::Active => Hue::Good,
+        Phase::Denied | Phase::Failed => Hue::Bad,
+        Phase::Expired | Phase::Revoked => Hue::Faint,
+        _ => Hue::Waiting,
+    }
 }
 
-fn row(lease: &CredentialLease, now: Time) -> [String; 7] {
+fn row(lease: &CredentialLease, now: Time, style: Style) -> [String; 7] {
     let approvals = lease.status.as_ref().and_then(|s| s.approvals.as_ref()).map(|a| a.summary.clone());
     [
         lease::name(lease).to_owned(),
         lease.spec.lifecycle_ref.name.clone(),
         safe(&lease.spec.requested_by.username),
-        lease::phase(lease).to_string(),
+        style.paint(hue(lease::phase(lease)), lease::phase(lease).as_str()),
         lease::expires(lease).map_or_else(|| "-".into(), |at| when::relative(at, now)),
         approvals.unwrap_or_else(|| "-".into()),
         if lease.spec.grants.is_empty() { "-".into() } else { lease.spec.grants.join(",") },
@@ -165,8 +160,8 @@ NAME     LIFECYCLE          REQUESTER                       PHASE             EX
 rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval  in 12m   0/2        deploy
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(squeezed(&plain(&[lease.clone()], now)), squeezed(expected));
-        assert!(everywhere(&[lease], now).starts_with("NAMESPACE  NAME"));
+        assert_eq!(squeezed(&table(std::slice::from_ref(&lease), now, false, Style::plain())), squeezed(expected));
+        assert!(table(&[lease], now, true, Style::plain()).starts_with("NAMESPACE   NAME"));
     }
 
     #[test]

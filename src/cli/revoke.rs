@@ -9,6 +9,8 @@ use super::{
     decide::{self, Word},
     exit::Failure,
     fetch, list,
+    output::{self, Style},
+    reference::LeaseName,
     view::{
         lease::{self, Filter},
         text,
@@ -23,7 +25,7 @@ const AT_ONCE: usize = 8;
 #[derive(Args, Clone, Debug)]
 pub struct Revoke {
     /// The leases.
-    pub leases: Vec<String>,
+    pub leases: Vec<LeaseName>,
     #[command(flatten)]
     pub filter: Filter,
     /// In all namespaces.
@@ -52,12 +54,12 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
         fetch::leases(&cluster, flags.all_namespaces, &flags.filter).await?
     } else {
         let mut found = vec![];
-        for name in &flags.leases {
+        for name in flags.leases.iter().map(LeaseName::as_str) {
             match fetch::lease(&cluster, name).await {
                 Ok(lease) => found.push(lease),
                 Err(failure) => {
                     failed += 1;
-                    eprintln!("failed   {}/{name}: {failure}", cluster.namespace);
+                    output::emit(&format!("failed    {}/{name}: {failure}\n", cluster.namespace))?;
                 }
             }
         }
@@ -65,20 +67,21 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     };
     let (over, live): (Vec<_>, Vec<_>) = leases.into_iter().partition(lease::is_over);
     for lease in over.iter().filter(|_| !flags.leases.is_empty()) {
-        println!("ended    {}: it is {} already", lease::title(lease), lease::phase(lease));
+        output::emit(&format!("ended     {}: it is {} already\n", lease::title(lease), lease::phase(lease)))?;
     }
     if live.is_empty() {
-        eprintln!("no live lease is selected: nothing to revoke");
+        output::tell("no live lease is selected: nothing to revoke");
         return finish(failed, failed);
     }
-    eprint!("{}", list::plain(&live, fetch::now()));
+    let style = Style::stderr(global.no_color);
+    output::tell(list::table(&live, fetch::now(), flags.all_namespaces, style).trim_end());
     if !ask::confirm(&format!("Revoke {}?", text::count(live.len(), "lease")), flags.yes)? {
         return Err(Failure::Other("nothing was revoked".into()));
     }
     let reason = ask::reason(flags.reason.as_deref())?;
     let caller = cluster.whoami().await?;
     let total = live.len() + failed;
-    failed += send(&cluster, &live, &reason, &caller).await;
+    failed += send(&cluster, &live, &reason, &caller).await?;
     finish(failed, total)
 }
 
@@ -97,7 +100,12 @@ fn check(flags: &Revoke) -> Result<(), Failure> {
 }
 
 /// Sends a decision for each; how many failed.
-async fn send(cluster: &Cluster, leases: &[CredentialLease], reason: &str, caller: &Identity) -> usize {
+async fn send(
+    cluster: &Cluster,
+    leases: &[CredentialLease],
+    reason: &str,
+    caller: &Identity,
+) -> Result<usize, Failure> {
     let mut outcomes = stream::iter(leases)
         .map(|lease| async move {
             let decision = decide::decision(lease, Word::Revoked, reason, caller);
@@ -107,14 +115,14 @@ async fn send(cluster: &Cluster, leases: &[CredentialLease], reason: &str, calle
     let mut failed = 0;
     while let Some((title, outcome)) = outcomes.next().await {
         match outcome {
-            Ok(name) => println!("revoked  {title} (decision {name})"),
+            Ok(name) => output::emit(&format!("revoked   {title} (decision {name})\n"))?,
             Err(failure) => {
                 failed += 1;
-                println!("failed   {title}: {failure}");
+                output::emit(&format!("failed    {title}: {failure}\n"))?;
             }
         }
     }
-    failed
+    Ok(failed)
 }
 
 fn finish(failed: usize, total: usize) -> Result<u8, Failure> {
@@ -142,10 +150,10 @@ mod tests {
     fn everything_is_never_revoked_by_leaving_something_out() {
         assert!(check(&flags(|_| {})).is_err());
         assert!(check(&flags(|f| f.all_namespaces = true)).is_err());
-        assert!(check(&flags(|f| f.leases = vec!["a".into()])).is_ok());
+        assert!(check(&flags(|f| f.leases = vec!["a".parse().unwrap()])).is_ok());
         assert!(check(&flags(|f| f.filter.reaching = Some("prod".into()))).is_ok());
         let both = flags(|f| {
-            f.leases = vec!["a".into()];
+            f.leases = vec!["a".parse().unwrap()];
             f.all_namespaces = true;
         });
         assert!(check(&both).is_err());

@@ -2,37 +2,32 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     connect::{Global, connect},
     exit::Failure,
     fetch,
-    view::{facts::Facts, proof, stream, timeline},
+    output::{self, Format, Style},
+    reference::LeaseName,
+    view::{facts::Facts, lease, proof, stream, timeline},
 };
-use crate::api::{CredentialLease, names::LeaseUid};
+use crate::api::{CredentialLease, GROUP, names::LeaseUid};
 
 /// Flags of `show`.
 #[derive(Args, Clone, Debug)]
 pub struct Show {
     /// The lease.
-    pub lease: String,
+    pub lease: LeaseName,
     /// Compute the request's digest and the history's chain again; exit code 1 if something differs.
     #[arg(long)]
     pub verify: bool,
     /// Compare with the operator's audit stream, as its log has it (`-` is standard input).
     #[arg(long, value_name = "FILE")]
     pub stream: Option<PathBuf>,
-    /// As JSON or YAML.
-    #[arg(short, long, value_enum, value_name = "FORMAT", conflicts_with_all = ["verify", "stream"])]
+    /// As name, json or yaml.
+    #[arg(short, long, value_parser = Format::of_objects(), value_name = "FORMAT", conflicts_with_all = ["verify", "stream"])]
     pub output: Option<Format>,
-}
-
-/// How a lease is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Json,
-    Yaml,
 }
 
 /// Shows a lease.
@@ -41,18 +36,18 @@ pub enum Format {
 /// If it cannot be read, or something that was computed again differs.
 pub async fn run(global: &Global, flags: &Show) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
-    let lease = fetch::lease(&cluster, &flags.lease).await?;
-    let unwritable = |e: &dyn std::fmt::Display| Failure::Other(format!("the lease cannot be written: {e}"));
+    let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
+    let style = Style::stdout(global.no_color);
     match flags.output {
-        Some(Format::Json) => println!("{}", serde_json::to_string_pretty(&lease).map_err(|e| unwritable(&e))?),
-        Some(Format::Yaml) => print!("{}", serde_saphyr::to_string(&lease).map_err(|e| unwritable(&e))?),
-        None if flags.verify || flags.stream.is_some() => return verify(&lease, flags),
-        None => story(&lease),
+        Some(Format::Name) => output::emit(&format!("credentiallease.{GROUP}/{}\n", lease::name(&lease)))?,
+        Some(format) => output::emit(&output::document(format, &lease)?)?,
+        None if flags.verify || flags.stream.is_some() => return verify(&lease, flags, style),
+        None => output::emit(&story(&lease, style))?,
     }
     Ok(0)
 }
 
-fn story(lease: &CredentialLease) {
+fn story(lease: &CredentialLease, style: Style) -> String {
     let status = lease.status.clone().unwrap_or_default();
     let mut concerns = Facts::default();
     for c in timeline::concerns(lease) {
@@ -66,17 +61,17 @@ fn story(lease: &CredentialLease) {
         ("The credential", timeline::credential(&status)),
         ("Not as it should be", concerns),
     ];
-    for (title, facts) in sections {
-        let text = facts.plain();
+    sections.into_iter().fold(String::new(), |mut out, (title, facts)| {
+        let text = facts.render(style);
         if !title.is_empty() && !text.is_empty() {
-            println!("\n{title}");
+            out.push_str(&format!("\n{title}\n"));
         }
-        print!("{text}");
-    }
+        out + &text
+    })
 }
 
 /// Prints what was computed again.
-fn verify(lease: &CredentialLease, flags: &Show) -> Result<u8, Failure> {
+fn verify(lease: &CredentialLease, flags: &Show, style: Style) -> Result<u8, Failure> {
     let mut facts = Facts::default();
     let mut differs = 0;
     if flags.verify {
@@ -116,6 +111,6 @@ fn verify(lease: &CredentialLease, flags: &Show) -> Result<u8, Failure> {
             );
         }
     }
-    print!("{}", facts.plain());
+    output::emit(&facts.render(style))?;
     Ok(u8::from(differs > 0))
 }

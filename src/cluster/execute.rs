@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use k8s_openapi::{
     api::{
         authentication::v1::TokenReview,
-        authorization::v1::SubjectAccessReview,
+        authorization::v1::{ResourceAttributes, SubjectAccessReview},
+        core::v1::Namespace,
         rbac::v1::{ClusterRole, Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions},
@@ -14,22 +15,26 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    ask::{self, path},
     exchange::{Ask, Exchange, Reply},
-    fence, render,
+    fence,
+    paths::{self, path},
+    render,
     render::Endpoint,
+    status::{self, Target},
     token::{Token, Vault},
 };
 use crate::{
     api::{
-        CredentialLease, ServiceAccountLifecycle, Time,
+        CredentialLease, CredentialLeaseDecision, ServiceAccountLifecycle, Time,
+        lease::Identity,
         lifecycle::{RoleKind, RoleRef},
         names,
         status::CredentialLeaseStatus,
     },
     domain::{
         call::{Answer, Call, Class, Failure},
-        observed::{Child, ObjectId, Observed, RoleSeen, TokenFacts},
+        independence,
+        observed::{Child, DeciderSeen, ObjectId, Observed, RoleSeen, TokenFacts},
         rbac,
     },
 };
@@ -59,11 +64,14 @@ impl Execute {
     pub async fn perform(&self, seen: &Observed, call: &Call, now: Time) -> Answer {
         let answer = match call {
             Call::CheckAccess => self.check_access(seen).await,
+            Call::CheckDecider { decision } => self.check_decider(seen, decision).await,
+            Call::ReadNamespace { name } => self.read_namespace(name).await,
             Call::ReadLifecycle => self.read_lifecycle(seen).await,
             Call::ReadRole { grant } => self.read_role(seen, grant).await,
             Call::Create(child) => self.create(seen, child, now).await,
             Call::Find(Child::Secret) => self.find_secret(seen).await,
             Call::Find(child) => self.find(seen, child).await,
+            Call::Inspect { child, id } => self.inspect(seen, child, id).await,
             Call::MintToken { account } => self.mint(seen, account, now).await,
             Call::ReviewToken => self.review(seen).await,
             Call::Delete { child, id } => self.delete(child, id).await,
@@ -77,12 +85,37 @@ impl Execute {
 
     async fn check_access(&self, seen: &Observed) -> Result<Answer, Failure> {
         let Some(spec) = seen.lease.spec.as_ref() else { return Err(invalid("the lease has no spec")) };
+        let right = render::custom_verb("lease", &seen.lease.namespace, &spec.lifecycle_ref.name);
+        self.may(&spec.requested_by, right).await.map(Answer::Access)
+    }
+
+    async fn may(&self, by: &Identity, right: ResourceAttributes) -> Result<bool, Failure> {
         let ask = Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/subjectaccessreviews")
-            .json(&render::access_review(seen, spec))?;
+            .json(&render::access_review(by, right))?;
         let review: SubjectAccessReview = self.exchange.send(ask).await?.decode()?;
-        let status =
-            review.status.ok_or_else(|| transient("the API server did not answer whether the requester may lease"))?;
-        Ok(Answer::Access(status.allowed))
+        let status = review.status.ok_or_else(|| transient("the API server did not answer a question about rights"))?;
+        Ok(status.allowed)
+    }
+
+    /// May the decider approve, and could he act as the requester? Every question at once: none needs another's answer.
+    async fn check_decider(&self, seen: &Observed, decision: &str) -> Result<Answer, Failure> {
+        let Some(decision) = seen.decisions.iter().find(|d| d.uid == decision) else {
+            return Err(invalid("the decision is not known"));
+        };
+        let (by, spec) = (&decision.spec.decided_by, &decision.spec);
+        let right = render::custom_verb(spec.decision.verb(), &seen.lease.namespace, &spec.lifecycle_ref.name);
+        let ways = independence::ways(&spec.requester);
+        let acts = futures::future::try_join_all(ways.iter().map(|way| self.may(by, render::way(way))));
+        let (may, acts) = futures::try_join!(self.may(by, right), acts)?;
+        Ok(Answer::Decider(DeciderSeen { may, acts_as_requester: acts.contains(&true) }))
+    }
+
+    async fn read_namespace(&self, name: &str) -> Result<Answer, Failure> {
+        let reply = self.exchange.send(Ask::new(Method::GET, path::<Namespace>("", name)).metadata()).await?;
+        if reply.code == StatusCode::NOT_FOUND {
+            return Ok(Answer::Namespace(None));
+        }
+        Ok(Answer::Namespace(Some(reply.decode::<Partial>()?.metadata.labels.unwrap_or_default())))
     }
 
     async fn read_lifecycle(&self, seen: &Observed) -> Result<Answer, Failure> {
@@ -96,7 +129,7 @@ impl Execute {
 
     async fn read_role(&self, seen: &Observed, grant: &str) -> Result<Answer, Failure> {
         let Some(role) = seen.role_of(grant) else { return Err(invalid("the lifecycle has no such grant")) };
-        self.role(&seen.lease.namespace, role).await.map(Answer::Role)
+        self.role(&seen.namespace_of(grant), role).await.map(Answer::Role)
     }
 
     /// The role as the API server has it now.
@@ -140,7 +173,7 @@ impl Execute {
         };
         let reply = self
             .exchange
-            .send(Ask::new(Method::POST, ask::child_path(child, &namespace, None)).json(&body)?.metadata())
+            .send(Ask::new(Method::POST, paths::child_path(child, &namespace, None)).json(&body)?.metadata())
             .await?;
         if reply.code == StatusCode::CONFLICT {
             return match self.find(seen, child).await? {
@@ -155,7 +188,7 @@ impl Execute {
     /// Looks for an object by its name: ours, a stranger's, or none.
     async fn find(&self, seen: &Observed, child: &Child) -> Result<Answer, Failure> {
         let Some((namespace, name)) = render::place(child, seen) else { return Ok(Answer::Absent) };
-        let ask = Ask::new(Method::GET, ask::child_path(child, &namespace, Some(&name)));
+        let ask = Ask::new(Method::GET, paths::child_path(child, &namespace, Some(&name)));
         // A binding is compared with ours, since others may write bindings in its namespace; of the rest the metadata says enough.
         let ours = match child {
             Child::Binding(grant) => render::binding(seen, grant),
@@ -173,6 +206,15 @@ impl Execute {
         if same && fence::is_of(&metadata, &seen.lease.uid) { present(&metadata) } else { Ok(Answer::Stranger) }
     }
 
+    /// Looks at a RoleBinding that claims to be the lease's. Only the operator can have made one for a lease's account.
+    async fn inspect(&self, seen: &Observed, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
+        let path = paths::child_path(child, &id.namespace, Some(&id.name));
+        let Some(found) = self.get::<RoleBinding>(path).await? else { return Ok(Answer::Absent) };
+        let same = found.metadata.uid.as_deref() == Some(id.uid.as_str());
+        let ours = same && fence::is_of(&found.metadata, &seen.lease.uid) && fence::is_for(&found, &seen.lease.uid);
+        Ok(if ours { Answer::Present(id.clone()) } else { Answer::Stranger })
+    }
+
     /// Creates the Secret, or writes into the one that an earlier self created: a JSON patch that tests our label reads nothing.
     async fn deliver(&self, seen: &Observed) -> Result<Answer, Failure> {
         let (Some(token), Some((namespace, name))) =
@@ -187,7 +229,7 @@ impl Execute {
         };
         let reply = self
             .exchange
-            .send(Ask::new(Method::POST, ask::child_path(&Child::Secret, &namespace, None)).json(&secret)?.metadata())
+            .send(Ask::new(Method::POST, paths::child_path(&Child::Secret, &namespace, None)).json(&secret)?.metadata())
             .await?;
         if reply.code != StatusCode::CONFLICT {
             return present(&reply.decode::<Partial>()?.metadata);
@@ -197,7 +239,7 @@ impl Execute {
             {"op": "test", "path": label, "value": seen.lease.uid.as_str()},
             {"op": "add", "path": "/data", "value": data},
         ]);
-        let ask = Ask::new(Method::PATCH, ask::child_path(&Child::Secret, &namespace, Some(&name)))
+        let ask = Ask::new(Method::PATCH, paths::child_path(&Child::Secret, &namespace, Some(&name)))
             .patch("application/json-patch+json")
             .json(&patch)?
             .metadata();
@@ -213,7 +255,7 @@ impl Execute {
     /// Looks at a delivered Secret without any right to read it: an empty dry-run patch that answers metadata only.
     async fn find_secret(&self, seen: &Observed) -> Result<Answer, Failure> {
         let Some((namespace, name)) = render::place(&Child::Secret, seen) else { return Ok(Answer::Absent) };
-        let path = format!("{}?dryRun=All", ask::child_path(&Child::Secret, &namespace, Some(&name)));
+        let path = format!("{}?dryRun=All", paths::child_path(&Child::Secret, &namespace, Some(&name)));
         let ask = Ask::new(Method::PATCH, path)
             .patch("application/merge-patch+json")
             .json(&serde_json::json!({}))?
@@ -240,7 +282,7 @@ impl Execute {
         let Some(deadline) = seen.deadline() else { return Err(invalid("the lease has no deadline")) };
         let left = deadline.since(now).max(0) / 1000 + 1;
         let audiences = seen.lease.spec.as_ref().map(|s| s.audiences.clone()).unwrap_or_default();
-        let path = format!("{}/token", ask::child_path(&Child::Account, &account.namespace, Some(&account.name)));
+        let path = format!("{}/token", paths::child_path(&Child::Account, &account.namespace, Some(&account.name)));
         let reply = self
             .exchange
             .send(Ask::new(Method::POST, path).json(&render::token_request(account, audiences, left))?)
@@ -267,10 +309,10 @@ impl Execute {
     }
 
     async fn delete(&self, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
-        let path = ask::child_path(child, &id.namespace, Some(&id.name));
+        let path = paths::child_path(child, &id.namespace, Some(&id.name));
         let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(&id.uid))?).await?;
         if !reply.code.is_success() {
-            return ask::gone(&reply);
+            return paths::gone(&reply);
         }
         // A deletion answers with the object if somebody's finalizer holds it: an account held like that still authenticates.
         let held: Option<Partial> = reply.decode().ok();
@@ -287,21 +329,14 @@ impl Execute {
 
     async fn write_status(&self, seen: &Observed, status: &CredentialLeaseStatus) -> Result<Answer, Failure> {
         let lease = &seen.lease;
-        let body = serde_json::json!({
-            "apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease",
-            "metadata": {"namespace": lease.namespace, "name": lease.name, "uid": lease.uid.as_str(), "resourceVersion": lease.resource_version},
-            "spec": lease.spec, "status": status,
-        });
-        let path = format!(
-            "{}/status?fieldManager={}",
-            path::<CredentialLease>(&lease.namespace, &lease.name),
-            names::MANAGER
-        );
-        let reply = self.exchange.send(Ask::new(Method::PUT, path).json(&body)?.metadata()).await?;
-        if reply.code == StatusCode::NOT_FOUND {
-            return Err(Failure { class: Class::Conflict, ..reply.failure() });
-        }
-        Ok(Answer::Written(reply.decode::<Partial>()?.metadata.resource_version.unwrap_or_default()))
+        let target = Target {
+            namespace: &lease.namespace,
+            name: &lease.name,
+            uid: lease.uid.as_str(),
+            resource_version: &lease.resource_version,
+            spec: lease.spec.as_ref(),
+        };
+        status::put::<CredentialLease, _, _>(&self.exchange, &target, status).await.map(Answer::Written)
     }
 
     async fn confirm_gone(&self, seen: &Observed) -> Result<Answer, Failure> {
@@ -324,10 +359,20 @@ impl Execute {
         }
     }
 
+    /// Deletes a decision that is no longer of use.
+    ///
+    /// # Errors
+    /// If it is still there after that.
+    pub async fn delete_decision(&self, id: &ObjectId) -> Result<(), Failure> {
+        let path = path::<CredentialLeaseDecision>(&id.namespace, &id.name);
+        let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(&id.uid))?).await?;
+        if reply.code.is_success() { Ok(()) } else { paths::gone(&reply).map(|_| ()) }
+    }
+
     async fn delete_lease(&self, seen: &Observed) -> Result<Answer, Failure> {
         let path = path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name);
         let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(seen.lease.uid.as_str()))?).await?;
-        if reply.code.is_success() { Ok(Answer::Done) } else { ask::gone(&reply) }
+        if reply.code.is_success() { Ok(Answer::Done) } else { paths::gone(&reply) }
     }
 }
 
@@ -364,13 +409,13 @@ fn by_uid(uid: &str) -> DeleteOptions {
 }
 
 fn invalid(message: &str) -> Failure {
-    Failure { class: Class::Invalid, message: message.into(), retry_after: None }
+    Failure::new(Class::Invalid, message)
 }
 
 fn transient(message: &str) -> Failure {
-    Failure { class: Class::Transient, message: message.into(), retry_after: None }
+    Failure::new(Class::Transient, message)
 }
 
 fn conflict(message: String) -> Failure {
-    Failure { class: Class::Conflict, message, retry_after: None }
+    Failure::new(Class::Conflict, message)
 }

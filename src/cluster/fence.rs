@@ -1,6 +1,9 @@
 //! Is it ours? The one place where an object that is there already is told from a stranger's.
 
-use k8s_openapi::{api::rbac::v1::RoleBinding, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    api::rbac::v1::{RoleBinding, Subject},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 
 use crate::{
     api::names::{self, LeaseUid},
@@ -23,6 +26,18 @@ pub fn is_of(metadata: &ObjectMeta, lease: &LeaseUid) -> bool {
 #[must_use]
 pub fn same_binding(found: &RoleBinding, ours: &RoleBinding) -> bool {
     found.role_ref == ours.role_ref && found.subjects == ours.subjects
+}
+
+/// Whether a RoleBinding is for the account of this lease and for nobody else: policy lets nobody but the operator make one.
+#[must_use]
+pub fn is_for(found: &RoleBinding, lease: &LeaseUid) -> bool {
+    let subjects = found.subjects.as_deref().unwrap_or_default();
+    let account = |s: &Subject| {
+        s.kind == "ServiceAccount"
+            && s.namespace.as_deref() == Some(names::ISSUING_NAMESPACE)
+            && names::account_deadline(&s.name, lease).is_some()
+    };
+    !subjects.is_empty() && subjects.iter().all(account)
 }
 
 /// An object's identity.

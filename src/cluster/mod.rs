@@ -1,10 +1,12 @@
 //! The API server: what is read, what is written, and whether an object is ours.
 
-pub mod ask;
 pub mod client;
 pub mod exchange;
 pub mod execute;
 pub mod fence;
+pub mod paths;
 pub mod policies;
 pub mod render;
+pub mod rights;
+pub mod status;
 pub mod token;

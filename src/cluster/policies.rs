@@ -10,6 +10,7 @@ use k8s_openapi::api::{
     authentication::v1::SelfSubjectReview,
     authorization::v1::SelfSubjectRulesReview,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -22,6 +23,8 @@ use crate::{
 /// The shipped policies with their bindings, as `config/policies` has them.
 const SHIPPED: &[&str] = &[
     include_str!("../../config/policies/leasehold-consumer-restart.yaml"),
+    include_str!("../../config/policies/leasehold-decision-independence.yaml"),
+    include_str!("../../config/policies/leasehold-decision.yaml"),
     include_str!("../../config/policies/leasehold-issuing-namespace.yaml"),
     include_str!("../../config/policies/leasehold-lease-request.yaml"),
     include_str!("../../config/policies/leasehold-lease-subjects.yaml"),
@@ -74,6 +77,36 @@ impl Shipped {
             .collect();
         (!wrong.is_empty())
             .then(|| format!("the admission policies are not as they were shipped: {}; {MEND}", wrong.join(", ")))
+    }
+
+    /// When anything was last written to a shipped policy or its binding, as far as the objects that are there tell: the
+    /// latest creation or recorded write among them. `None` if none is there.
+    ///
+    /// A comparison says that the policies are right now, not since when. An operator that was not running while one was
+    /// weakened and put back would take what was slipped in meanwhile for proven. Both writes are in `managedFields`, by the
+    /// API server's own clock, and a policy that was deleted and made again has a new creation time: so from this moment on
+    /// the policies are known to have been as they are. API servers read them anew every second: what was created before, or
+    /// in the 2 s after, is `CreatedUnproven`.
+    ///
+    /// It errs towards distrust: writes that changed nothing that matters (a label) count, too. It rests on `managedFields`
+    /// being kept: who may write policies may also empty them. Seconds are all that a time there holds.
+    #[must_use]
+    pub fn last_change(
+        &self,
+        policies: &[ValidatingAdmissionPolicy],
+        bindings: &[ValidatingAdmissionPolicyBinding],
+    ) -> Option<Time> {
+        let policies = policies.iter().map(|p| &p.metadata);
+        policies
+            .chain(bindings.iter().map(|b| &b.metadata))
+            .filter(|metadata| metadata.name.as_ref().is_some_and(|name| self.0.contains_key(name)))
+            .flat_map(|metadata| {
+                let written = metadata.managed_fields.iter().flatten();
+                // What the cluster's own controller notes in the status weakens nothing.
+                let written = written.filter(|e| e.subresource.is_none()).filter_map(|e| e.time.clone());
+                metadata.creation_timestamp.clone().into_iter().chain(written)
+            })
+            .max_by_key(|time| time.0)
     }
 }
 
@@ -297,6 +330,8 @@ fn excess(review: &SelfSubjectRulesReview) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
     use super::*;
 
     fn there() -> (Vec<ValidatingAdmissionPolicy>, Vec<ValidatingAdmissionPolicyBinding>) {
@@ -335,6 +370,43 @@ mod tests {
             let said = Shipped::read().unwrap().compare(&policies, &bindings).unwrap_or_default();
             assert!(said.contains(what), "{what}: {said}");
         }
+    }
+
+    #[test]
+    fn the_last_change_is_the_latest_write_to_a_shipped_policy_or_binding() {
+        let at = |second: i64| Time(jiff::Timestamp::from_second(second).unwrap());
+        let wrote = |second: i64| {
+            let entry = ManagedFieldsEntry { time: Some(at(second)), ..ManagedFieldsEntry::default() };
+            Some(vec![ManagedFieldsEntry::default(), entry])
+        };
+        let shipped = Shipped::read().unwrap();
+        let (mut policies, mut bindings) = there();
+        assert_eq!(shipped.last_change(&[], &[]), None);
+        assert_eq!(shipped.last_change(&policies, &bindings), None);
+
+        for metadata in policies.iter_mut().map(|p| &mut p.metadata) {
+            metadata.creation_timestamp = Some(at(100));
+        }
+        assert_eq!(shipped.last_change(&policies, &bindings), Some(at(100)));
+        policies[3].metadata.managed_fields = wrote(200);
+        assert_eq!(shipped.last_change(&policies, &bindings), Some(at(200)));
+        // Made again: what was recorded on the one before is gone with it.
+        bindings[5].metadata.creation_timestamp = Some(at(300));
+        bindings[5].metadata.managed_fields = wrote(150);
+        assert_eq!(shipped.last_change(&policies, &bindings), Some(at(300)));
+        bindings[1].metadata.managed_fields = wrote(400);
+        assert_eq!(shipped.last_change(&policies, &bindings), Some(at(400)));
+
+        policies[2].metadata.managed_fields = wrote(500).map(|entries| {
+            let noted = |e| ManagedFieldsEntry { subresource: Some("status".into()), ..e };
+            entries.into_iter().map(noted).collect()
+        });
+        assert_eq!(shipped.last_change(&policies, &bindings), Some(at(400)));
+
+        let mut foreign = policies[0].clone();
+        foreign.metadata.name = Some("other".into());
+        foreign.metadata.creation_timestamp = Some(at(900));
+        assert_eq!(shipped.last_change(&[policies, vec![foreign]].concat(), &bindings), Some(at(400)));
     }
 
     #[test]

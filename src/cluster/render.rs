@@ -17,7 +17,10 @@ use k8s_openapi::{
 use super::token::Token;
 use crate::{
     api::{CredentialLeaseSpec, GROUP, Time, lease::Identity, names},
-    domain::observed::{Child, ObjectId, Observed},
+    domain::{
+        independence::Way,
+        observed::{Child, ObjectId, Observed},
+    },
 };
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -36,7 +39,7 @@ pub fn place(child: &Child, seen: &Observed) -> Option<(String, String)> {
     match child {
         Child::Job | Child::MintRole | Child::MintBinding => issuing(names::issuing(uid)),
         Child::Account => issuing(account_name(seen)?),
-        Child::Binding(grant) => Some((lease.namespace.clone(), names::binding(uid, grant))),
+        Child::Binding(grant) => Some((seen.namespace_of(grant), names::binding(uid, grant))),
         Child::Secret => {
             let recorded = lease.status.credential.as_ref().and_then(|c| c.secret.as_ref()).map(|s| s.name.clone());
             Some((lease.namespace.clone(), recorded.or_else(|| seen.secret_name())?))
@@ -207,7 +210,7 @@ pub fn secret(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Option<Sec
 pub fn secret_data(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Option<BTreeMap<String, ByteString>> {
     let facts = seen.memory.token.as_ref()?;
     let end = seen.deadline()?.min(facts.expires);
-    let namespace = &seen.lease.namespace;
+    let namespace = &working_namespace(seen);
     let kubeconfig = kubeconfig(namespace, token, endpoint);
     let data = [
         ("token", token.expose().to_owned()),
@@ -217,6 +220,17 @@ pub fn secret_data(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Optio
         ("expirationTime", end.to_string()),
     ];
     Some(data.map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).into())
+}
+
+/// Where the holder works: the namespace that is granted into, if it is one; else the lease's.
+fn working_namespace(seen: &Observed) -> String {
+    let mut namespaces: Vec<String> = seen.grants().iter().map(|grant| seen.namespace_of(grant)).collect();
+    namespaces.sort();
+    namespaces.dedup();
+    match namespaces.as_slice() {
+        [one] => one.clone(),
+        _ => seen.lease.namespace.clone(),
+    }
 }
 
 /// A kubeconfig with this token. JSON is YAML, and every kubectl reads it.
@@ -257,19 +271,38 @@ pub fn token_review(token: &Token, audiences: Vec<String>) -> TokenReview {
     }
 }
 
-/// The question whether the requester may lease this lifecycle.
+/// The right to do something with a lifecycle that only Leasehold knows: the custom verbs `lease`, `approve` and `revoke`.
 #[must_use]
-pub fn access_review(seen: &Observed, spec: &CredentialLeaseSpec) -> SubjectAccessReview {
-    let by = &spec.requested_by;
-    let groups = groups_of(by);
-    let attributes = ResourceAttributes {
+pub fn custom_verb(verb: &str, namespace: &str, lifecycle: &str) -> ResourceAttributes {
+    ResourceAttributes {
         group: Some(GROUP.into()),
         resource: Some("serviceaccountlifecycles".into()),
-        verb: Some("lease".into()),
-        namespace: Some(seen.lease.namespace.clone()),
-        name: Some(spec.lifecycle_ref.name.clone()),
+        verb: Some(verb.into()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(lifecycle.to_owned()),
         ..ResourceAttributes::default()
-    };
+    }
+}
+
+/// A right that would let its holder act as somebody else.
+#[must_use]
+pub fn way(way: &Way) -> ResourceAttributes {
+    let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    ResourceAttributes {
+        group: given(way.group),
+        resource: given(way.resource),
+        subresource: given(way.subresource),
+        verb: given(way.verb),
+        namespace: given(&way.namespace),
+        name: given(&way.name),
+        ..ResourceAttributes::default()
+    }
+}
+
+/// The question whether somebody, as he was recorded, may do something.
+#[must_use]
+pub fn access_review(by: &Identity, attributes: ResourceAttributes) -> SubjectAccessReview {
+    let groups = groups_of(by);
     let review = SubjectAccessReviewSpec {
         user: Some(by.username.clone()),
         groups: Some(groups),

@@ -17,11 +17,14 @@ use kube::{
     runtime::{WatchStreamExt, watcher, watcher::Event},
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::index::{Index, Source, Wish, Wishes};
 use crate::{
-    api::{CredentialLease, ServiceAccountLifecycle, lifecycle::RoleKind, names},
+    api::{
+        CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::RoleKind,
+        names,
+    },
     cluster::fence::{self, Kind},
     domain::{observed::RoleSeen, rbac},
 };
@@ -46,15 +49,22 @@ impl Outlet {
     }
 }
 
-/// Every watch, as tasks to be spawned.
+/// Every watch, as tasks to be spawned. `policies_changed` is told of every event of a policy, also of those that change
+/// nothing for leases: its own status may have to be written.
 #[must_use]
-pub fn watches(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFuture<'static, ()>> {
+pub fn watches(
+    client: &Client,
+    outlet: &Outlet,
+    policies_changed: &Arc<Notify>,
+) -> Vec<futures::future::BoxFuture<'static, ()>> {
     let all = watcher::Config::default;
     let ours = || all().labels(names::LABEL_LEASE_UID);
     let issuing = names::ISSUING_NAMESPACE;
     vec![
         Box::pin(leases(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
+        Box::pin(decisions(watcher(Api::all(client.clone()), all()), outlet.clone())),
+        Box::pin(policies(watcher(Api::all(client.clone()), all()), outlet.clone(), policies_changed.clone())),
         Box::pin(namespaces(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
@@ -116,10 +126,9 @@ async fn leases(
         Change::Applied(object) => match object.0 {
             Ok(lease) => index.lease_applied(&lease),
             Err(invalid) => {
-                let metadata = &invalid.metadata;
-                let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+                let (namespace, name) = place(&invalid.metadata);
                 tracing::error!(lease = %format!("{namespace}/{name}"), error = %invalid.error, "a stored lease cannot be decoded: nothing is issued for it, and its account ends at its deadline; delete it");
-                index.lease_unreadable(&namespace, &name, metadata.uid.as_deref().unwrap_or_default())
+                index.lease_unreadable(&namespace, &name, invalid.metadata.uid.as_deref().unwrap_or_default())
             }
         },
     })
@@ -139,8 +148,7 @@ async fn lifecycles(
                 index.lifecycle_applied(lifecycle)
             }
             Err(invalid) => {
-                let metadata = &invalid.metadata;
-                let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+                let (namespace, name) = place(&invalid.metadata);
                 tracing::error!(lifecycle = %format!("{namespace}/{name}"), error = %invalid.error, "a stored lifecycle cannot be decoded: nothing is leased from it; apply it again");
                 index.lifecycle_deleted(&namespace, &name)
             }
@@ -156,11 +164,65 @@ async fn namespaces(
     follow(events, Source::Namespaces, outlet, |index, change| match change {
         Change::Applied(object) => {
             let metadata = &object.metadata;
-            index.namespace_seen(metadata.name.as_deref().unwrap_or_default(), metadata.deletion_timestamp.is_some())
+            let labels = metadata.labels.clone().unwrap_or_default();
+            index.namespace_seen(
+                metadata.name.as_deref().unwrap_or_default(),
+                labels,
+                metadata.deletion_timestamp.is_some(),
+            )
         }
-        Change::Deleted(object) => index.namespace_seen(object.metadata.name.as_deref().unwrap_or_default(), false),
+        Change::Deleted(object) => index.namespace_deleted(object.metadata.name.as_deref().unwrap_or_default()),
     })
     .await;
+}
+
+async fn decisions(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLeaseDecision>>>> + Send,
+    outlet: Outlet,
+) {
+    follow(events, Source::Decisions, outlet, |index, change| match change {
+        Change::Deleted(object) => index.decision_deleted(object.meta().uid.as_deref().unwrap_or_default()),
+        Change::Applied(object) => match object.0 {
+            Ok(decision) => index.decision_applied(&decision),
+            Err(invalid) => {
+                let (namespace, name) = place(&invalid.metadata);
+                tracing::error!(decision = %format!("{namespace}/{name}"), error = %invalid.error, "a stored decision cannot be decoded and does not count; create another one");
+                Wishes::default()
+            }
+        },
+    })
+    .await;
+}
+
+async fn policies(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLeasePolicy>>>> + Send,
+    outlet: Outlet,
+    changed: Arc<Notify>,
+) {
+    follow(events, Source::Policies, outlet, move |index, change| {
+        changed.notify_one();
+        match change {
+            Change::Deleted(object) => index.policy_deleted(object.meta().name.as_deref().unwrap_or_default()),
+            Change::Applied(object) => match object.0 {
+                Ok(mut policy) => {
+                    policy.metadata.managed_fields = None;
+                    policy.metadata.annotations = None;
+                    index.policy_applied(policy)
+                }
+                Err(invalid) => {
+                    let (_, name) = place(&invalid.metadata);
+                    tracing::error!(policy = %name, error = %invalid.error, "a stored policy cannot be decoded: nothing is issued until it is applied again or deleted");
+                    index.policy_unreadable(&name)
+                }
+            },
+        }
+    })
+    .await;
+}
+
+/// Namespace and name of an object.
+fn place(metadata: &ObjectMeta) -> (String, String) {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
 /// Both kinds of role, as far as they are alike.

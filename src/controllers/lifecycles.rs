@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use http::Method;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{ambient::Ambient, index::Index};
 use crate::{
-    api::{ServiceAccountLifecycle, Time, lifecycle::RoleRef, names},
+    api::{ServiceAccountLifecycle, Time, lifecycle::ServiceAccountLifecycleStatus},
     cluster::{
-        ask,
-        exchange::{Ask, Exchange},
+        exchange::Exchange,
+        rights as own,
+        status::{self, Target},
     },
     domain::{
         call::Failure,
-        lifecycle::{self, LifecycleObserved, Rights},
+        guards::Effective,
+        lifecycle::{self, LifecycleObserved, Place, Rights},
         validations,
     },
     runtime::{
@@ -49,6 +49,8 @@ pub struct Context {
     pub exchange: Exchange,
     pub evaluator: Evaluator,
     pub ambient: Ambient,
+    /// Whether a lifecycle that no policy guards is refused.
+    pub require_policy: bool,
 }
 
 /// What is remembered between two looks at a lifecycle, so that a look costs no call unless something may have changed.
@@ -134,6 +136,10 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     }
     let rights = rights(context, namespace, &object, &mut memory, now).await;
     let (active, last_lease) = context.index.counters(namespace, name);
+    let policies = context.index.policies();
+    let guarded = context.index.with_scope(namespace, name, |scope| {
+        lifecycle::guarded(&policies, scope, &object.spec, context.require_policy)
+    });
     let observed = LifecycleObserved {
         namespace: namespace.clone(),
         generation,
@@ -143,6 +149,8 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
         broken_validation: memory.broken_validation.clone(),
         rights,
         ambient: context.ambient.of(namespace),
+        guarded: guarded.unwrap_or_default(),
+        held_by: context.index.held_by(namespace, name),
         active,
         last_lease,
         counted: memory.counted,
@@ -177,17 +185,14 @@ fn good_for(rights: &Rights) -> i64 {
 
 /// The first validation that cannot be used, tried on a sample lease, so that nobody waits for a lease to find out.
 async fn broken_validation(context: &Context, object: &ServiceAccountLifecycle) -> Result<Option<String>, Overrun> {
-    let rules: Vec<(String, String)> =
-        object.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
+    let rules = &object.spec.terms.validations;
     if rules.is_empty() {
         return Ok(None);
     }
-    let violations = context.evaluator.evaluate(rules.clone(), validations::sample(object), SAMPLE_DEADLINE).await?;
-    Ok(violations.into_iter().find_map(|v| {
-        let problem = v.problem?;
-        let expression = rules.get(v.rule).map(|(expression, _)| expression.as_str()).unwrap_or_default();
-        Some(format!("validation `{expression}` cannot be used: {problem}"))
-    }))
+    let (namespace, name) = (object.metadata.namespace.as_deref(), object.metadata.name.as_deref());
+    let terms = Effective::of(&object.spec.terms, &[]);
+    let sample = validations::sample(namespace.unwrap_or_default(), name.unwrap_or_default(), &object.spec, &terms);
+    context.evaluator.first_broken(rules, sample, SAMPLE_DEADLINE).await
 }
 
 /// Whether the operator may bind every granted role. Asked anew when what was known is too old.
@@ -198,11 +203,12 @@ async fn rights(
     memory: &mut Memory,
     now: Time,
 ) -> Rights {
-    let roles: BTreeSet<&RoleRef> = object.spec.grants.iter().map(|g| &g.role_ref).collect();
-    let missing: Vec<RoleRef> = roles
+    let into = |g: &crate::api::lifecycle::Grant| g.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+    let places: BTreeSet<Place> = object.spec.grants.iter().map(|g| (into(g), g.role_ref.clone())).collect();
+    let missing: Vec<Place> = places
         .iter()
-        .filter(|role| context.index.role_exists(namespace, role) == Some(false))
-        .map(|r| (*r).clone())
+        .filter(|(namespace, role)| context.index.role_exists(namespace, role) == Some(false))
+        .cloned()
         .collect();
     if !missing.is_empty() {
         return Rights::NotFound(missing);
@@ -212,71 +218,43 @@ async fn rights(
     {
         return rights.clone();
     }
-    let found = ask_rights(context, namespace, &roles)
+    let found = ask_rights(context, &places)
         .await
         .unwrap_or_else(|failure| Rights::Unknown(format!("the API server could not be asked: {}", failure.message)));
     memory.rights = Some((found.clone(), now));
     found
 }
 
-async fn ask_rights(context: &Context, namespace: &str, roles: &BTreeSet<&RoleRef>) -> Result<Rights, Failure> {
-    let all = || roles.iter().map(|r| (*r).clone()).collect();
-    for verb in ["create", "delete"] {
-        if !roles.is_empty() && !may(context, namespace, verb, "rolebindings", None).await? {
-            return Ok(Rights::Lacking(all()));
-        }
-    }
+async fn ask_rights(context: &Context, places: &BTreeSet<Place>) -> Result<Rights, Failure> {
     let mut lacking = vec![];
-    for role in roles {
-        let resource = if role.kind == crate::api::lifecycle::RoleKind::Role { "roles" } else { "clusterroles" };
-        if !may(context, namespace, "bind", resource, Some(&role.name)).await? {
-            lacking.push((*role).clone());
+    let namespaces: BTreeSet<&String> = places.iter().map(|(namespace, _)| namespace).collect();
+    for namespace in namespaces {
+        let here = places.iter().filter(|(n, _)| n == namespace);
+        if !own::may_grant_into(&context.exchange, namespace).await? {
+            lacking.extend(here.cloned());
+            continue;
+        }
+        for place in here {
+            if !own::may_bind(&context.exchange, namespace, &place.1).await? {
+                lacking.push(place.clone());
+            }
         }
     }
     Ok(Rights::Lacking(lacking))
 }
 
-async fn may(
-    context: &Context,
-    namespace: &str,
-    verb: &str,
-    resource: &str,
-    name: Option<&str>,
-) -> Result<bool, Failure> {
-    let attributes = ResourceAttributes {
-        group: Some("rbac.authorization.k8s.io".into()),
-        namespace: Some(namespace.to_owned()),
-        verb: Some(verb.into()),
-        resource: Some(resource.into()),
-        name: name.map(str::to_owned),
-        ..ResourceAttributes::default()
-    };
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() },
-        ..Default::default()
-    };
-    let reply = context
-        .exchange
-        .send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews").json(&review)?)
-        .await?;
-    Ok(reply.decode::<SelfSubjectAccessReview>()?.status.is_some_and(|s| s.allowed))
-}
-
 async fn write(
     context: &Context,
     object: &ServiceAccountLifecycle,
-    status: &crate::api::lifecycle::ServiceAccountLifecycleStatus,
+    status: &ServiceAccountLifecycleStatus,
 ) -> Result<(), Failure> {
     let metadata = &object.metadata;
-    let (namespace, name) =
-        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
-    let body = serde_json::json!({
-        "apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle",
-        "metadata": {"namespace": namespace, "name": name, "uid": metadata.uid, "resourceVersion": metadata.resource_version},
-        "spec": object.spec, "status": status,
-    });
-    let path =
-        format!("{}/status?fieldManager={}", ask::path::<ServiceAccountLifecycle>(namespace, name), names::MANAGER);
-    let reply = context.exchange.send(Ask::new(Method::PUT, path).json(&body)?.metadata()).await?;
-    if reply.code.is_success() { Ok(()) } else { Err(reply.failure()) }
+    let target = Target {
+        namespace: metadata.namespace.as_deref().unwrap_or_default(),
+        name: metadata.name.as_deref().unwrap_or_default(),
+        uid: metadata.uid.as_deref().unwrap_or_default(),
+        resource_version: metadata.resource_version.as_deref().unwrap_or_default(),
+        spec: Some(&object.spec),
+    };
+    status::put::<ServiceAccountLifecycle, _, _>(&context.exchange, &target, status).await.map(|_| ())
 }

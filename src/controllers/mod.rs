@@ -8,4 +8,6 @@ pub mod feed;
 pub mod index;
 pub mod lifecycles;
 pub mod packed;
+pub mod policies;
+pub mod sweep;
 pub mod visit;

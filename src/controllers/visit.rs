@@ -8,12 +8,9 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
 use super::{events::Events, index::Index};
 use crate::{
-    api::{CredentialLease, ServiceAccountLifecycle, Time, names::LeaseUid},
+    api::{Time, lifecycle::Validation, names::LeaseUid},
     cluster::{execute::Execute, token::Vault},
     domain::{
         agenda::Lane,
@@ -25,8 +22,13 @@ use crate::{
         terms::Refusal,
         validations::Input,
     },
-    runtime::{clock::Clock, evaluator::Evaluator, metrics::Metrics},
+    runtime::{
+        clock::Clock,
+        evaluator::{Evaluator, Violation},
+        metrics::Metrics,
+    },
 };
+use futures::future::join_all;
 
 /// How long all validations of one lease may take together.
 const VALIDATIONS_DEADLINE: Duration = Duration::from_secs(2);
@@ -144,58 +146,39 @@ fn measure(context: &Context, seen: &Observed, status: &crate::api::status::Cred
     }
 }
 
-/// The validations of the lifecycle as this visit sees it.
+/// The validations in force as this visit sees them: the lifecycle's, and those of the policies that guard it.
 async fn evaluate(context: &Context, seen: &Observed, now: Time) -> Answer {
-    let (Some(spec), Some(lifecycle)) = (seen.lease.spec.as_ref(), seen.lifecycle()) else {
+    let (Some(terms), Some(input)) = (seen.terms(), Input::seen(seen, now)) else {
         return Answer::Validated(vec![]);
     };
-    let named = |name: &str| ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some(seen.lease.namespace.clone()),
-        ..ObjectMeta::default()
-    };
-    let lease = CredentialLease { metadata: named(&seen.lease.name), spec: spec.clone(), status: None };
-    let lifecycle = ServiceAccountLifecycle {
-        metadata: named(&spec.lifecycle_ref.name),
-        spec: lifecycle.spec.clone(),
-        status: None,
-    };
-    let rules: Vec<_> =
-        lifecycle.spec.terms.validations.iter().map(|v| (v.expression.clone(), v.message.clone())).collect();
-    match context.evaluator.evaluate(rules, Input::of(&lease, &lifecycle, now), VALIDATIONS_DEADLINE).await {
-        Ok(violations) => Answer::Validated(
-            violations
-                .into_iter()
-                .map(|v| match v.problem {
-                    None => Refusal::ValidationFailed { message: v.message },
-                    Some(problem) => Refusal::ValidationBroken {
-                        expression: lifecycle
-                            .spec
-                            .terms
-                            .validations
-                            .get(v.rule)
-                            .map(|r| r.expression.clone())
-                            .unwrap_or_default(),
-                        problem: problem.to_string(),
-                    },
-                })
-                .collect(),
-        ),
-        Err(overrun) => {
-            Answer::Failed(Failure { class: Class::Transient, message: overrun.to_string(), retry_after: None })
-        }
+    match context.evaluator.evaluate(&terms.validations, input, VALIDATIONS_DEADLINE).await {
+        Ok(violations) => Answer::Validated(violations.into_iter().map(|v| refused(&terms.validations, v)).collect()),
+        Err(overrun) => Answer::Failed(Failure::new(Class::Transient, overrun.to_string())),
+    }
+}
+
+fn refused(validations: &[Validation], violation: Violation) -> Refusal {
+    match violation.problem {
+        None => Refusal::ValidationFailed { message: violation.message },
+        Some(problem) => Refusal::ValidationBroken {
+            expression: validations.get(violation.rule).map(|r| r.expression.clone()).unwrap_or_default(),
+            problem: problem.to_string(),
+        },
     }
 }
 
 fn name(call: &Call) -> &'static str {
     match call {
         Call::CheckAccess => "CheckAccess",
+        Call::CheckDecider { .. } => "CheckDecider",
+        Call::ReadNamespace { .. } => "ReadNamespace",
         Call::Evaluate => "Evaluate",
         Call::Reserve => "Reserve",
         Call::ReadLifecycle => "ReadLifecycle",
         Call::ReadRole { .. } => "ReadRole",
         Call::Create(_) => "Create",
         Call::Find(_) => "Find",
+        Call::Inspect { .. } => "Inspect",
         Call::MintToken { .. } => "MintToken",
         Call::ReviewToken => "ReviewToken",
         Call::Delete { .. } => "Delete",

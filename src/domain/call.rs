@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     agenda::Lane,
-    observed::{Child, ObjectId, RoleSeen, TokenFacts},
+    guards::Labels,
+    observed::{Child, DeciderSeen, ObjectId, RoleSeen, TokenFacts},
     terms::Refusal,
 };
 use crate::api::{ServiceAccountLifecycle, Time, status::CredentialLeaseStatus};
@@ -14,18 +15,24 @@ use crate::api::{ServiceAccountLifecycle, Time, status::CredentialLeaseStatus};
 pub enum Call {
     /// SubjectAccessReview: may the requester still `lease` this lifecycle?
     CheckAccess,
-    /// Evaluate the lifecycle's validations. No API call.
+    /// SubjectAccessReviews: may the one who made this decision still `approve`, and could he act as the requester?
+    CheckDecider { decision: String },
+    /// Evaluate the validations in force. No API call.
     Evaluate,
     /// Take a place in the lifecycle's quotas. No API call; exact under concurrency.
     Reserve,
     /// GET the lifecycle: absence and refusal are never concluded from a watch that may lag.
     ReadLifecycle,
+    /// GET a namespace that the watch does not have: its labels say which policies guard it.
+    ReadNamespace { name: String },
     /// GET the role of a grant.
     ReadRole { grant: String },
     /// Create an object of the lease; one that is there already is taken as ours only if it is.
     Create(Child),
     /// Look for an object of the lease whose creation may or may not have reached the server.
     Find(Child),
+    /// Look at an object that claims to be the lease's: is it?
+    Inspect { child: Child, id: ObjectId },
     /// Mint the token of a lease with delivery Secret.
     MintToken { account: ObjectId },
     /// TokenReview of the token this process holds, with the token's own audiences.
@@ -47,6 +54,10 @@ pub enum Call {
 pub enum Answer {
     /// The requester may (true) or may not lease.
     Access(bool),
+    /// What the authorizer says about one who decided.
+    Decider(DeciderSeen),
+    /// The namespace's labels, if it is there.
+    Namespace(Option<Labels>),
     /// The validations that are not met.
     Validated(Vec<Refusal>),
     /// A place was taken.
@@ -101,6 +112,14 @@ pub enum Class {
     Throttled,
     /// Everything that may pass: 5xx, connection lost, no answer in time, 401.
     Transient,
+}
+
+impl Failure {
+    /// A failure of this class, with the server's or our own words.
+    #[must_use]
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self { class, message: message.into(), retry_after: None }
+    }
 }
 
 impl Class {

@@ -7,6 +7,7 @@
 
 use super::{
     agenda::Lane,
+    agreement,
     call::{Call, Next},
     ending, issue,
     observed::{Child, Observed, Presence},
@@ -21,8 +22,8 @@ pub fn decide(seen: &Observed, now: Time) -> Next {
         return ending::take_down(seen, now, &end);
     }
     match seen.lease.presence {
-        Presence::Unconfirmed => attempt(seen, Lane::End, vec![Call::ConfirmGone], until_deadline(seen)),
-        Presence::Unreadable => Next::Rest { wishes: until_deadline(seen), backoff: None },
+        Presence::Unconfirmed => attempt(seen, Lane::End, vec![Call::ConfirmGone], until_end(seen)),
+        Presence::Unreadable => Next::Rest { wishes: until_end(seen), backoff: None },
         _ if seen.issued() => steady::rest(seen, now),
         _ => issue::advance(seen, now),
     }
@@ -38,9 +39,10 @@ pub fn belongs(seen: &Observed, work: Lane, lane: Lane) -> bool {
     work == lane || (lane == Lane::Retry && work == Lane::End) || upkeep
 }
 
-/// The end at the deadline, as a wish, where there is a deadline.
-pub(super) fn until_deadline(seen: &Observed) -> Vec<(Lane, Time)> {
-    seen.deadline().map(|at| (Lane::End, at)).into_iter().collect()
+/// The end that is certain to come, as a wish: the deadline, or while nobody has agreed the time for an answer.
+pub(super) fn until_end(seen: &Observed) -> Vec<(Lane, Time)> {
+    let due = seen.deadline().or_else(|| agreement::standing(seen).map(|standing| standing.until));
+    due.map(|at| (Lane::End, at)).into_iter().collect()
 }
 
 /// Those of the calls that have not failed in this visit; if all of them have, a pause.

@@ -2,16 +2,19 @@
 
 use super::{
     agenda::Lane,
+    agreement,
     call::{Call, Next},
     decide::{account_gone, attempt},
-    issue,
-    observed::{Child, Control, Known, LifecycleSeen, ObjectId, Observed, Presence},
+    guards, issue,
+    observed::{Child, Control, Enforcement, Known, LifecycleSeen, ObjectId, Observed, Presence},
     rbac, report,
-    terms::Refusal,
+    terms::{self, Refusal},
 };
 use crate::api::{
     Time,
-    lifecycle::{OnRoleChange, StopPolicy},
+    decision::DecisionType,
+    lifecycle::{ApprovalType, OnRoleChange, StopPolicy},
+    policy::OnViolation,
     reasons::{EndReason, Evidence},
     status::PolicyRule,
 };
@@ -64,6 +67,9 @@ pub fn cause(seen: &Observed, now: Time) -> Option<End> {
     if let Some(at) = due {
         return Some(expired(at));
     }
+    if let Some(decision) = agreement::against(seen) {
+        return Some(decided(seen, decision, now));
+    }
     if seen.issued() { ended_while_active(seen, now) } else { stopped_while_issuing(seen, now) }
 }
 
@@ -71,7 +77,57 @@ fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
     if let Some(stale) = issue::stale(seen) {
         return Some(End::new(EndReason::ApprovalStale, now, stale));
     }
-    issue::refusal(seen, now).map(|refusals| denied(&refusals, now))
+    // What a terminal refusal rests on has to be there first.
+    let unproven = seen.unproven_until.is_some_and(|at| seen.lease.created <= at);
+    if unproven && seen.enforcement == Enforcement::Enforced {
+        let message = "it was created while the admission policies were not known to be in force, so nothing proves who asked: ask again";
+        return Some(End::new(EndReason::CreatedUnproven, now, message));
+    }
+    issue::refusal(seen, now).map(|refusals| denied(&refusals, now)).or_else(|| unanswered(seen, now))
+}
+
+/// Too few have agreed, and nobody who was not asked about could make them enough.
+fn unanswered(seen: &Observed, now: Time) -> Option<End> {
+    let standing = agreement::standing(seen)?;
+    let over = standing.kind == ApprovalType::Required && !standing.may_be_agreed() && standing.until <= now;
+    over.then(|| {
+        let (have, need) = (standing.counted.len(), standing.required);
+        End::new(
+            EndReason::ApprovalTimeout,
+            standing.until,
+            format!("{have} of {need} approvals came in time: ask again"),
+        )
+    })
+}
+
+/// It was issued before anybody agreed, and too few have agreed since.
+fn unanswered_while_active(seen: &Observed, now: Time) -> Option<End> {
+    let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required)?;
+    let until = due.until.filter(|until| *until <= now)?;
+    let standing = agreement::standing(seen)?;
+    let required = usize::try_from(due.required).unwrap_or(usize::MAX);
+    let may_be_enough = standing.counted.len() + standing.unasked.len() >= required;
+    (!may_be_enough).then(|| {
+        let message = format!(
+            "{} of {required} approvals came in time; the lifecycle is held until somebody decides",
+            standing.counted.len()
+        );
+        End::new(EndReason::ApprovalMissing, until, message)
+    })
+}
+
+/// Somebody decided against it.
+fn decided(seen: &Observed, decision: &super::observed::DecisionSeen, now: Time) -> End {
+    let by = &decision.spec.decided_by.username;
+    let (reason, what) = match decision.spec.decision {
+        DecisionType::Denied if !seen.issued() => (EndReason::DecisionDenied, "denied it"),
+        DecisionType::Denied => (EndReason::DecisionRevoked, "denied it after it was issued"),
+        _ if *by == decision.spec.requester => (EndReason::DecisionRevoked, "ended it, as who asked for it"),
+        _ => (EndReason::DecisionRevoked, "revoked it"),
+    };
+    // An end is never said to have been before what it ended, nor to be still to come.
+    let at = decision.created.max(seen.lease.status.issue_time.unwrap_or(decision.created)).min(now);
+    End::new(reason, at, format!("{by} {what}: {}", decision.spec.reason))
 }
 
 fn expired(at: Time) -> End {
@@ -79,7 +135,11 @@ fn expired(at: Time) -> End {
 }
 
 fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
-    lifecycle_over(seen, now).or_else(|| grants_changed(seen, now)).or_else(|| children_gone(seen, now))
+    lifecycle_over(seen, now)
+        .or_else(|| policy_against(seen, now))
+        .or_else(|| grants_changed(seen, now))
+        .or_else(|| children_gone(seen, now))
+        .or_else(|| unanswered_while_active(seen, now))
 }
 
 /// Keeps the cause that was seen first: taking a lease down changes what could be taken for a cause.
@@ -140,10 +200,37 @@ fn lifecycle_over(seen: &Observed, now: Time) -> Option<End> {
     }
 }
 
+/// A policy stops it, or forbids by now what it holds and says to revoke for that.
+fn policy_against(seen: &Observed, now: Time) -> Option<End> {
+    let scope = seen.scope();
+    let guards = seen.guards(&scope);
+    if let Some((StopPolicy::HoldAndRevoke, policy)) = guards::stop(&guards) {
+        return Some(End::new(EndReason::PolicyStopped, now, format!("policy {policy} stops it (HoldAndRevoke)")));
+    }
+    let revoked = violations(seen).into_iter().filter(|(on, _)| *on == OnViolation::Revoke);
+    let messages: Vec<String> = revoked.map(|(_, refusal)| refusal.to_string()).collect();
+    (!messages.is_empty()).then(|| End::new(EndReason::PolicyViolated, now, messages.join("; ")))
+}
+
+/// What policies forbid by now of what the lease holds: its grants, its delivery, its audiences.
+#[must_use]
+pub fn violations(seen: &Observed) -> Vec<(OnViolation, Refusal)> {
+    let scope = seen.scope();
+    let guards = seen.guards(&scope);
+    let mut out = guards::violations(&scope, &guards);
+    if let Some(request) = seen.lease.status.request.as_ref() {
+        out.extend(guards.iter().flat_map(|guard| terms::violated(guard, request, &seen.api_audiences)));
+    }
+    out
+}
+
 fn grants_changed(seen: &Observed, now: Time) -> Option<End> {
     let lifecycle = seen.lifecycle()?;
     for held in seen.lease.status.request.iter().flat_map(|r| &r.grants) {
-        if lifecycle.spec.grant(&held.name).is_none_or(|g| g.role_ref != held.role_ref) {
+        let same = |g: &crate::api::lifecycle::Grant| {
+            g.role_ref == held.role_ref && g.namespace.as_ref().unwrap_or(&seen.lease.namespace) == &held.namespace
+        };
+        if !lifecycle.spec.grant(&held.name).is_some_and(same) {
             return Some(End::new(
                 EndReason::GrantWithdrawn,
                 now,
@@ -151,7 +238,7 @@ fn grants_changed(seen: &Observed, now: Time) -> Option<End> {
             ));
         }
     }
-    if lifecycle.spec.terms.on_role_change() == OnRoleChange::Report {
+    if seen.terms()?.on_role_change == OnRoleChange::Report {
         return None;
     }
     let (grant, gained) = widened(seen)?;
@@ -230,7 +317,7 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
 }
 
 fn gives_authority(call: &Call) -> bool {
-    matches!(call, Call::Delete { child, .. } | Call::Find(child) if child.gives_authority())
+    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Find(child) if child.gives_authority())
 }
 
 /// What is left to delete, and what is left to look for because nobody knows whether it was made.
@@ -240,7 +327,9 @@ fn left(seen: &Observed) -> Vec<Call> {
         Known::Unknown => Some(Call::Find(child.clone())),
         Known::Absent | Known::Stranger => None,
     });
-    known.chain(seen.strays.iter().map(|(child, id)| delete(child, id))).collect()
+    let strays = seen.strays.iter().map(|(child, id)| delete(child, id));
+    let claims = seen.claims.iter().map(|(child, id)| Call::Inspect { child: child.clone(), id: id.clone() });
+    known.chain(strays).chain(claims).collect()
 }
 
 fn delete(child: &Child, id: &ObjectId) -> Call {
@@ -278,6 +367,13 @@ fn proof(seen: &Observed, now: Time, revoked_at: Time) -> Proof {
 
 /// Everything is said; what remains is to remove the lease after its retention, or to keep trying to remove what is left.
 fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option<Evidence>) -> Next {
+    let answer = agreement::late_answer(seen);
+    if let agreement::Late::Ask(decision) = &answer {
+        let call = Call::CheckDecider { decision: decision.uid.clone() };
+        if seen.failure_of(&call).is_none() {
+            return Next::Do(Lane::Retry, vec![call]);
+        }
+    }
     let status = report::concluded(seen, now, end, clean, evidence);
     let rest = if !clean {
         Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) }
@@ -288,7 +384,12 @@ fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option
     } else {
         let ended = status.credential.as_ref().and_then(|c| c.verified_time).or(status.end_time).unwrap_or(now);
         let due = ended.plus_millis(seen.settings.retention_millis);
-        if matches!(seen.lease.presence, Presence::Deleting | Presence::Unreadable) {
+        if matches!(answer, agreement::Late::Ask(_)) {
+            Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) }
+        } else if answer == agreement::Late::Missing {
+            // It is kept until somebody decides: it holds the lifecycle.
+            Next::idle()
+        } else if matches!(seen.lease.presence, Presence::Deleting | Presence::Unreadable) {
             // Its finalizer's owner, or whoever can mend or delete it, is next.
             Next::idle()
         } else if due <= now && status == seen.lease.status {

@@ -2,15 +2,16 @@
 
 use super::{
     agenda::Lane,
+    agreement,
     call::{Call, Class, Next},
-    decide::{attempt, until_deadline},
+    decide::{attempt, until_end},
     ending,
     observed::{Child, Enforcement, Known, LifecycleSeen, Observed},
-    rbac, report, terms,
+    rbac, report, request, terms,
 };
 use crate::api::{
     Time,
-    lifecycle::{Backstop, DeliveryType},
+    lifecycle::{ApprovalType, Backstop, DeliveryType},
     reasons::EndReason,
 };
 
@@ -26,6 +27,8 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
     }
     let decided = checks(seen).or_else(|| confirm(seen, now));
     decided
+        .or_else(|| agree(seen, now))
+        .or_else(|| schedule(seen, now))
         .or_else(|| place(seen))
         .or_else(|| objects(seen))
         .or_else(|| roles(seen))
@@ -36,7 +39,7 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
                     seen,
                     report::issued(seen, now),
                     Lane::Issue,
-                    Next::Rest { wishes: until_deadline(seen), backoff: None },
+                    Next::Rest { wishes: until_end(seen), backoff: None },
                 )
             },
             |next| explain(seen, now, next),
@@ -52,25 +55,76 @@ fn explain(seen: &Observed, now: Time, next: Next) -> Next {
 }
 
 fn pause(seen: &Observed, status: crate::api::status::CredentialLeaseStatus, backoff: Option<Lane>) -> Next {
-    ending::write(seen, status, Lane::Issue, Next::Rest { wishes: until_deadline(seen), backoff })
+    ending::write(seen, status, Lane::Issue, Next::Rest { wishes: until_end(seen), backoff })
 }
 
 fn ask(seen: &Observed, calls: Vec<Call>) -> Option<Next> {
-    if calls.is_empty() { None } else { Some(attempt(seen, Lane::Issue, calls, until_deadline(seen))) }
+    if calls.is_empty() { None } else { Some(attempt(seen, Lane::Issue, calls, until_end(seen))) }
+}
+
+/// What has to be asked before the rules can speak, and about whom before an approval counts: all at once.
+fn checks(seen: &Observed) -> Option<Next> {
+    let mut calls = questions(seen);
+    calls.extend(deciders(seen));
+    ask(seen, calls)
 }
 
 /// What has to be asked before the rules can speak.
-fn checks(seen: &Observed) -> Option<Next> {
-    let mut calls = vec![];
-    if let Some(lifecycle) = seen.lifecycle() {
-        if seen.learned.access.is_none() {
-            calls.push(Call::CheckAccess);
-        }
-        if seen.learned.violations.is_none() && !lifecycle.spec.terms.validations.is_empty() {
-            calls.push(Call::Evaluate);
+fn questions(seen: &Observed) -> Vec<Call> {
+    let Some(terms) = seen.terms() else { return vec![] };
+    let scope = seen.scope();
+    let namespaces = scope.grants.iter().map(|g| g.namespace).chain([scope.home]);
+    let unknown = namespaces
+        .filter(|n| !seen.namespaces.contains_key(*n) && !seen.learned.namespaces_absent.contains(*n))
+        .map(|n| Call::ReadNamespace { name: n.to_owned() });
+    let mut calls: Vec<Call> = vec![];
+    for call in unknown {
+        if !calls.contains(&call) {
+            calls.push(call);
         }
     }
-    ask(seen, calls)
+    if !calls.is_empty() {
+        // Which rules there are depends on the answer.
+        return calls;
+    }
+    if waits_for_others(seen) {
+        return calls;
+    }
+    if seen.learned.access.is_none() {
+        calls.push(Call::CheckAccess);
+    }
+    if seen.learned.violations.is_none() && !terms.validations.is_empty() {
+        calls.push(Call::Evaluate);
+    }
+    calls
+}
+
+/// Whether all that is missing is somebody's word: the document is shown, so every rule was asked, and is again once it counts.
+fn waits_for_others(seen: &Observed) -> bool {
+    let undecided = |s: agreement::Standing| s.kind == ApprovalType::Required && !s.may_be_agreed();
+    seen.lease.status.request.is_some() && agreement::standing(seen).is_some_and(undecided)
+}
+
+/// About whom the authorizer has to be asked before his approval counts.
+pub(super) fn deciders(seen: &Observed) -> Vec<Call> {
+    let standing = agreement::standing(seen);
+    let unasked = standing.iter().flat_map(|s| &s.unasked);
+    unasked.map(|d| Call::CheckDecider { decision: d.uid.clone() }).collect()
+}
+
+/// Waits until enough people have agreed.
+fn agree(seen: &Observed, now: Time) -> Option<Next> {
+    let standing = agreement::standing(seen)?;
+    let waits = standing.kind == ApprovalType::Required && !standing.is_agreed();
+    waits.then(|| pause(seen, report::awaiting(seen, now, &standing), None))
+}
+
+/// Waits until its time has come. Whoever is visited then knows nothing of this visit: everything is asked again.
+fn schedule(seen: &Observed, now: Time) -> Option<Next> {
+    let at = seen.lease.spec.as_ref()?.not_before.filter(|at| now < *at)?;
+    let mut wishes = until_end(seen);
+    wishes.push((Lane::Issue, at));
+    Some(ending::write(seen, report::scheduled(seen, now, at), Lane::Issue, Next::Rest { wishes, backoff: None }))
 }
 
 /// What has to be read again before a refusal is said: watches may lag behind the requester.
@@ -81,7 +135,7 @@ fn confirm(seen: &Observed, now: Time) -> Option<Next> {
 /// The refusal of a request, once every rule has spoken and the API server itself has confirmed what they rest on.
 #[must_use]
 pub fn refusal(seen: &Observed, now: Time) -> Option<Vec<terms::Refusal>> {
-    let undecided = seen.enforcement != Enforcement::Enforced || checks(seen).is_some();
+    let undecided = seen.enforcement != Enforcement::Enforced || !questions(seen).is_empty();
     let refusals = terms::refusals(seen, now);
     let settled = !undecided && !refusals.is_empty() && confirmations(seen, &refusals).is_empty();
     settled.then_some(refusals)
@@ -113,7 +167,7 @@ fn place(seen: &Observed) -> Option<Next> {
 
 /// Job, then account and bindings: the account must know its owner, the bindings need nobody.
 fn objects(seen: &Observed) -> Option<Next> {
-    let job = seen.lifecycle().map(|l| l.spec.terms.backstop()) == Some(Backstop::Job);
+    let job = seen.terms().map(|terms| terms.backstop) == Some(Backstop::Job);
     if job && seen.present(&Child::Job).is_none() && seen.present(&Child::Account).is_none() {
         return ask(seen, vec![Call::Create(Child::Job)]);
     }
@@ -141,19 +195,31 @@ fn roles(seen: &Observed) -> Option<Next> {
     ask(seen, calls)
 }
 
-/// Which role gained rights, or vanished, between the decision and the binding.
+/// Which role gained rights, or vanished, between the agreement and the binding.
 #[must_use]
 pub fn stale(seen: &Observed) -> Option<String> {
-    seen.grants().iter().find_map(|grant| {
-        let decided = seen.roles.get(grant)?;
-        match seen.learned.roles_after.get(grant)? {
-            None => Some(format!("the role of grant {grant} was deleted while the lease was being issued: ask again once it is there")),
-            Some(now) if now == decided || rbac::covers(&decided.rules, &now.rules) => None,
-            Some(now) => Some(format!(
-                "the role of grant {grant} gained rights while the lease was being issued ({}): look at the role, then ask again",
-                ending::describe(&rbac::gained(&decided.rules, &now.rules))
-            )),
+    if seen.learned.roles_after.is_empty() {
+        return None;
+    }
+    let agreed = request::current(seen)?.request;
+    seen.learned.roles_after.iter().find_map(|(grant, after)| {
+        let held = agreed.grants.iter().find(|g| g.name == *grant)?;
+        let Some(role) = after else {
+            return Some(format!("the role of grant {grant} was deleted while the lease was being issued: ask again once it is there"));
+        };
+        if rbac::digest(&role.rules) == held.rules_digest {
+            return None;
         }
+        // Rules that are too many for a status are those that were watched, or unknown.
+        let watched = seen.roles.get(grant).filter(|r| rbac::digest(&r.rules) == held.rules_digest);
+        let before = watched.map_or(held.rules.as_slice(), |r| r.rules.as_slice());
+        let gained = rbac::gained(before, &role.rules);
+        (!gained.is_empty()).then(|| {
+            format!(
+                "the role of grant {grant} gained rights while the lease was being issued ({}): look at the role, then ask again",
+                ending::describe(&gained)
+            )
+        })
     })
 }
 

@@ -14,6 +14,15 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
     }
     match (&call, answer) {
         (Call::CheckAccess, Answer::Access(allowed)) => seen.learned.access = Some(allowed),
+        (Call::CheckDecider { decision }, Answer::Decider(decider)) => {
+            seen.learned.deciders.insert(decision.clone(), decider);
+        }
+        (Call::ReadNamespace { name }, Answer::Namespace(Some(labels))) => {
+            seen.namespaces.insert(name.clone(), labels);
+        }
+        (Call::ReadNamespace { name }, Answer::Namespace(None)) => {
+            seen.learned.namespaces_absent.insert(name.clone());
+        }
         (Call::Evaluate, Answer::Validated(violations)) => seen.learned.violations = Some(violations),
         (Call::Reserve, Answer::Reserved) => seen.memory.reserved = true,
         (Call::Reserve, Answer::Full(refusal)) => seen.learned.full = Some(refusal),
@@ -31,6 +40,13 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
             seen.memory.outcome = Some(Outcome { reason: EndReason::NameCollision, message });
         }
         (Call::Find(child), Answer::Stranger | Answer::Absent | Answer::Touched) => missing(seen, child.clone(), now),
+        (Call::Inspect { child, id }, Answer::Present(_)) => {
+            seen.claims.retain(|(_, claim)| claim.uid != id.uid);
+            seen.strays.push((child.clone(), id.clone()));
+        }
+        (Call::Inspect { id, .. }, Answer::Absent | Answer::Stranger) => {
+            seen.claims.retain(|(_, claim)| claim.uid != id.uid);
+        }
         (Call::MintToken { .. }, Answer::Token(facts)) => {
             seen.memory.token = Some(facts);
             seen.memory.control = Control::NotAsked;
@@ -44,11 +60,7 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
         (Call::Record(status), Answer::Done) => seen.lease.status = (**status).clone(),
         (Call::ConfirmGone, Answer::Absent) => seen.lease.presence = Presence::Gone,
         (Call::DeleteLease, Answer::Done) => seen.lease.presence = Presence::Gone,
-        (_, other) => failed(
-            seen,
-            call,
-            Failure { class: Class::Transient, message: format!("unexpected answer {other:?}"), retry_after: None },
-        ),
+        (_, other) => failed(seen, call, Failure::new(Class::Transient, format!("unexpected answer {other:?}"))),
     }
 }
 
@@ -76,7 +88,7 @@ fn hint(seen: &Observed, call: &Call, failure: &Failure) -> String {
         (Call::Create(Child::Binding(grant)), Class::Forbidden) => {
             let manifest = seen
                 .role_of(grant)
-                .map(|role| consent::to_bind(&seen.lease.namespace, std::slice::from_ref(role)))
+                .map(|role| consent::to_bind(&seen.namespace_of(grant), std::slice::from_ref(role)))
                 .unwrap_or_default();
             format!("{what}: {said}. If the operator lacks the right, let the namespace's owner apply:\n{manifest}")
         }
@@ -163,8 +175,8 @@ fn reviewed(seen: &mut Observed, call: Call, accepted: bool) {
         (false, false) => seen.memory.control = Control::Refused,
         (true, false) => seen.memory.refused = true,
         (true, true) => {
-            let message = "an API server still accepts the token".into();
-            seen.learned.failed.push((call, Failure { class: Class::Conflict, message, retry_after: None }));
+            let failure = Failure::new(Class::Conflict, "an API server still accepts the token");
+            seen.learned.failed.push((call, failure));
         }
     }
 }

@@ -1,10 +1,17 @@
 //! What a lifecycle's own status says.
 
-use super::{consent, observed::Enforcement, terms};
+use std::sync::Arc;
+
+use super::{
+    consent,
+    guards::{self, Effective, PolicySeen, Scope},
+    observed::Enforcement,
+    terms,
+};
 use crate::api::{
     Condition, ConditionStatus, ServiceAccountLifecycleSpec, Time,
     condition::{set, unset},
-    lifecycle::{RoleRef, ServiceAccountLifecycleStatus},
+    lifecycle::{ApprovalType, RoleRef, ServiceAccountLifecycleStatus},
     reasons::{ConditionType, LifecycleReason},
 };
 
@@ -25,11 +32,17 @@ pub struct LifecycleObserved {
     pub rights: Rights,
     /// Bindings that give rights to every service account; `None`: not looked at yet.
     pub ambient: Option<Vec<String>>,
+    pub guarded: Guarded,
+    /// The lease that holds it, if one does.
+    pub held_by: Option<String>,
     pub active: usize,
     pub last_lease: Option<Time>,
     /// When the counters were last written.
     pub counted: Option<Time>,
 }
+
+/// A role in the namespace where it is to be bound.
+pub type Place = (String, RoleRef);
 
 /// Whether the operator may bind the granted roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,9 +50,55 @@ pub enum Rights {
     /// The API server could not be asked.
     Unknown(String),
     /// These are missing; empty: none is.
-    Lacking(Vec<RoleRef>),
+    Lacking(Vec<Place>),
     /// These roles do not exist.
-    NotFound(Vec<RoleRef>),
+    NotFound(Vec<Place>),
+}
+
+/// What the policies say about a lifecycle, before anybody leases.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guarded {
+    pub policies: Vec<String>,
+    /// What they forbid of it, as sentences.
+    pub violations: Vec<String>,
+    /// The policy that stops it.
+    pub stopped_by: Option<String>,
+    /// The terms in force, in short.
+    pub terms: String,
+    /// No policy guards it, and one is demanded.
+    pub unguarded: bool,
+}
+
+/// Judges a lifecycle by the policies that guard it.
+#[must_use]
+pub fn guarded(
+    policies: &[Arc<PolicySeen>],
+    scope: &Scope,
+    spec: &ServiceAccountLifecycleSpec,
+    require_policy: bool,
+) -> Guarded {
+    let guards = guards::guarding(policies, scope);
+    let effective = Effective::of(&spec.terms, &guards);
+    let mut violations: Vec<String> =
+        guards::violations(scope, &guards).into_iter().map(|(_, refusal)| refusal.to_string()).collect();
+    if effective.delivery.is_empty() {
+        violations.push(format!(
+            "policies {} leave no delivery that the lifecycle allows: add one of theirs to terms.delivery",
+            effective.narrowed_by.join(", ")
+        ));
+    }
+    violations.dedup();
+    let approval = match effective.approval.kind.value {
+        ApprovalType::NotRequired => "no approval".to_owned(),
+        kind => format!("approval {} by {}", kind.as_str(), effective.approval.count),
+    };
+    Guarded {
+        stopped_by: guards::stop(&guards).map(|(_, policy)| policy),
+        unguarded: require_policy && guards.is_empty(),
+        terms: format!("ttl at most {}, {approval}", effective.ttl_max.value),
+        policies: effective.policies,
+        violations,
+    }
 }
 
 /// The status as it should be.
@@ -47,7 +106,8 @@ pub enum Rights {
 pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleStatus {
     let mut status = seen.status.clone();
     status.observed_generation = Some(seen.generation);
-    let conditions = [ready(seen), grants_allowed(seen), leasable(seen, now)].into_iter().chain(ambient(seen));
+    let said = [ready(seen), grants_allowed(seen), policies_satisfied(seen), leasable(seen, now)];
+    let conditions = said.into_iter().chain(ambient(seen));
     for (kind, holds, reason, message) in conditions {
         let condition = Condition {
             kind: kind.as_str().into(),
@@ -110,26 +170,43 @@ fn grants_allowed(seen: &LifecycleObserved) -> Said {
     match &seen.rights {
         Rights::Unknown(why) => (kind, ConditionStatus::Unknown, LifecycleReason::Unknown, why.clone()),
         Rights::NotFound(roles) => {
-            let names: Vec<String> = roles.iter().map(|r| format!("{} {}", r.kind.as_str(), r.name)).collect();
-            (
-                kind,
-                ConditionStatus::False,
-                LifecycleReason::RoleNotFound,
-                format!("{} not found in namespace {}: create it first", names.join(", "), seen.namespace),
-            )
+            let names =
+                roles.iter().map(|(ns, r)| format!("{} {} not found in namespace {ns}", r.kind.as_str(), r.name));
+            let message = format!("{}: create it first", names.collect::<Vec<_>>().join(", "));
+            (kind, ConditionStatus::False, LifecycleReason::RoleNotFound, message)
         }
         Rights::Lacking(roles) if roles.is_empty() => {
             (kind, ConditionStatus::True, LifecycleReason::Allowed, "the operator may bind every granted role".into())
         }
         Rights::Lacking(roles) => {
-            let message = format!(
-                "the operator may not bind every granted role; let the owner of namespace {} apply:\n{}",
-                seen.namespace,
-                consent::to_bind(&seen.namespace, roles)
-            );
+            let mut namespaces: Vec<&String> = roles.iter().map(|(namespace, _)| namespace).collect();
+            namespaces.sort();
+            namespaces.dedup();
+            let manifests = namespaces.into_iter().map(|namespace| {
+                let here: Vec<RoleRef> = roles.iter().filter(|(n, _)| n == namespace).map(|(_, r)| r.clone()).collect();
+                format!("let the owner of namespace {namespace} apply:\n{}", consent::to_bind(namespace, &here))
+            });
+            let message =
+                format!("the operator may not bind every granted role; {}", manifests.collect::<Vec<_>>().join("and "));
             (kind, ConditionStatus::False, LifecycleReason::MissingRight, message)
         }
     }
+}
+
+fn policies_satisfied(seen: &LifecycleObserved) -> Said {
+    let (kind, guarded) = (ConditionType::PoliciesSatisfied, &seen.guarded);
+    if guarded.unguarded {
+        let message = "no CredentialLeasePolicy guards it, and the operator runs with --require-policy: let the platform team add one that matches it";
+        return (kind, ConditionStatus::False, LifecycleReason::NoPolicy, message.into());
+    }
+    if !guarded.violations.is_empty() {
+        return (kind, ConditionStatus::False, LifecycleReason::Violated, guarded.violations.join("; "));
+    }
+    let message = match guarded.policies.as_slice() {
+        [] => format!("no policy guards it; in force: {}", guarded.terms),
+        policies => format!("guarded by {}; in force: {}", policies.join(", "), guarded.terms),
+    };
+    (kind, ConditionStatus::True, LifecycleReason::Satisfied, message)
 }
 
 fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
@@ -150,6 +227,14 @@ fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
     }
     if let Some((reason, message)) = terms::not_leasable(&seen.spec, now) {
         return (kind, ConditionStatus::False, reason, message);
+    }
+    if let Some(policy) = &seen.guarded.stopped_by {
+        let message = format!("policy {policy} stops it: nothing is leased until that policy is deleted");
+        return (kind, ConditionStatus::False, LifecycleReason::PolicyStopped, message);
+    }
+    if let Some(lease) = &seen.held_by {
+        let message = format!("lease {lease} was issued without an answer in time: approve or deny it to lift this");
+        return (kind, ConditionStatus::False, LifecycleReason::Held, message);
     }
     if seen.broken_validation.is_some() {
         return (

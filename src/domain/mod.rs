@@ -5,21 +5,29 @@
 //! Nothing is planned ahead and there is no step counter, so a restart is the same loop knowing less.
 
 pub mod agenda;
+pub mod agreement;
 pub mod call;
 pub mod consent;
 pub mod decide;
 pub mod digest;
 pub mod ending;
+pub mod guards;
+pub mod independence;
 pub mod issue;
 pub mod learn;
 pub mod lifecycle;
 pub mod observed;
+pub mod outlives;
+pub mod policy;
 pub mod rbac;
 pub mod report;
+pub mod request;
 pub mod steady;
 pub mod terms;
 pub mod validations;
 
+#[cfg(test)]
+mod agreement_tests;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]

@@ -1,11 +1,19 @@
 //! What is known about one lease: the only input of every decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{call::Call, call::Failure, terms::Refusal};
+use super::{
+    agreement,
+    call::{Call, Failure},
+    guards::{self, Effective, GrantSeen, Guard, Labels, PolicySeen, Scope},
+    terms::Refusal,
+};
 use crate::api::{
-    CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
-    lifecycle::RoleRef,
+    CredentialLeaseDecisionSpec, CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
+    lifecycle::{DeliveryType, RoleRef},
     names::{self, LeaseUid},
     reasons::EndReason,
     status::{CredentialLeaseStatus, PolicyRule},
@@ -109,6 +117,25 @@ pub struct LifecycleFacts {
     pub confirmed: bool,
 }
 
+/// A decision that names the lease, or that may cover it because it covers equal requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionSeen {
+    pub uid: String,
+    pub name: String,
+    /// The API server's time of creation.
+    pub created: Time,
+    pub spec: CredentialLeaseDecisionSpec,
+}
+
+/// What the authorizer says about one who decided, when the decision is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeciderSeen {
+    /// Whether he holds the verb `approve` on the lifecycle.
+    pub may: bool,
+    /// Whether he could act as the requester.
+    pub acts_as_requester: bool,
+}
+
 /// A role with its rules as they were when it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleSeen {
@@ -184,6 +211,10 @@ pub struct Learned {
     pub roles_after: BTreeMap<String, Option<RoleSeen>>,
     /// Grants whose roles were read, because a watch did not have them.
     pub roles_confirmed: BTreeSet<String>,
+    /// Namespaces that a watch did not have, and neither did the API server.
+    pub namespaces_absent: BTreeSet<String>,
+    /// By UID of the decision: what the authorizer says about its decider.
+    pub deciders: BTreeMap<String, DeciderSeen>,
     /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
     pub failed: Vec<(Call, Failure)>,
 }
@@ -193,6 +224,8 @@ pub struct Learned {
 pub struct Settings {
     /// How long an ended lease stays, in milliseconds.
     pub retention_millis: i64,
+    /// Whether a lifecycle that no policy guards is refused.
+    pub require_policy: bool,
 }
 
 /// All that is known about one lease.
@@ -203,6 +236,15 @@ pub struct Observed {
     /// The roles of the grants that were asked for, as the watches have them.
     pub roles: BTreeMap<String, RoleSeen>,
     pub enforcement: Enforcement,
+    /// Whatever was created up to then was created while it is not known that the policies were in force.
+    pub unproven_until: Option<Time>,
+    /// Every CredentialLeasePolicy.
+    pub policies: Arc<[Arc<PolicySeen>]>,
+    /// Labels of the namespaces of the lifecycle and its grants.
+    pub namespaces: BTreeMap<String, Labels>,
+    pub decisions: Vec<DecisionSeen>,
+    /// The lease of the same lifecycle that was issued without an answer in time, if there is one.
+    pub held_by: Option<String>,
     /// The audiences a token has that asks for none.
     pub api_audiences: Vec<String>,
     /// Live leases of the same lifecycle, without this one: all, and those of the same requester.
@@ -210,6 +252,9 @@ pub struct Observed {
     pub children: BTreeMap<Child, Known>,
     /// Objects of the lease that have a name it would not give them today.
     pub strays: Vec<(Child, ObjectId)>,
+    /// Objects with the label and the name of the lease's where it would have none today: before one is deleted it is looked
+    /// at, since whoever may write RoleBindings in some namespace can have made it.
+    pub claims: Vec<(Child, ObjectId)>,
     pub memory: Memory,
     pub learned: Learned,
     pub settings: Settings,
@@ -246,28 +291,109 @@ impl Observed {
         self.learned.failed.iter().find(|(c, _)| c == call).map(|(_, failure)| failure)
     }
 
-    /// The life of the lease: what it asks for; else what its deadline was set to, since a default may have changed after that;
-    /// else the lifecycle's default.
+    /// The grants that are looked at: those that are held, once issued, else those that are asked for.
+    #[must_use]
+    pub fn scope(&self) -> Scope<'_> {
+        let rules = |name: &str| self.roles.get(name).map(|role| role.rules.as_slice());
+        let held = self.lease.status.request.as_ref().filter(|_| self.issued());
+        let grants: Vec<GrantSeen> = match (held, self.lifecycle()) {
+            (Some(request), _) => request
+                .grants
+                .iter()
+                .map(|g| GrantSeen { name: &g.name, namespace: &g.namespace, role: &g.role_ref, rules: rules(&g.name) })
+                .collect(),
+            (None, Some(lifecycle)) => self
+                .grants()
+                .iter()
+                .filter_map(|name| lifecycle.spec.grant(name))
+                .map(|g| GrantSeen {
+                    name: &g.name,
+                    namespace: g.namespace.as_deref().unwrap_or(&self.lease.namespace),
+                    role: &g.role_ref,
+                    rules: rules(&g.name),
+                })
+                .collect(),
+            (None, None) => vec![],
+        };
+        Scope { home: &self.lease.namespace, grants, namespaces: &self.namespaces }
+    }
+
+    /// The policies that guard the lease.
+    #[must_use]
+    pub fn guards<'a>(&'a self, scope: &Scope<'a>) -> Vec<Guard<'a>> {
+        guards::guarding(&self.policies, scope)
+    }
+
+    /// The terms in force, where there is a lifecycle.
+    #[must_use]
+    pub fn terms(&self) -> Option<Effective> {
+        let scope = self.scope();
+        self.lifecycle().map(|l| Effective::of(&l.spec.terms, &self.guards(&scope)))
+    }
+
+    /// The life that is asked for: what the lease says; else, once its account is there, what its deadline was set to, since a
+    /// default may have changed after that; else the default in force.
+    #[must_use]
+    pub fn ttl_under(&self, terms: &Effective) -> Duration {
+        let asked = self.lease.spec.as_ref().and_then(|s| s.ttl);
+        asked.or_else(|| self.ttl_set()).unwrap_or(terms.ttl_default)
+    }
+
+    /// The life that is asked for, where anything tells.
     #[must_use]
     pub fn ttl(&self) -> Option<Duration> {
-        let set =
-            || self.set_deadline().map(|at| Duration::from_secs((at.since(self.lease.created) + 999).div_euclid(1000)));
         let asked = self.lease.spec.as_ref().and_then(|s| s.ttl);
-        asked.or_else(set).or_else(|| self.lifecycle().map(|l| l.spec.terms.default_ttl()))
+        asked.or_else(|| self.ttl_set()).or_else(|| self.terms().map(|terms| terms.ttl_default))
     }
 
-    /// When the lease ends.
+    fn ttl_set(&self) -> Option<Duration> {
+        let agreed = self
+            .lease
+            .status
+            .request
+            .as_ref()
+            .map(|r| r.ttl)
+            .filter(|_| self.present(&Child::Account).is_some() || self.issued());
+        let start = self
+            .lease
+            .spec
+            .as_ref()
+            .and_then(|s| s.not_before)
+            .map_or(self.lease.created, |at| at.max(self.lease.created));
+        agreed.or_else(|| self.set_deadline().map(|at| Duration::from_secs((at.since(start) + 999).div_euclid(1000))))
+    }
+
+    /// When the lease ends; `None` while nobody has agreed to it: only from then on it runs.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.set_deadline().or_else(|| Some(self.lease.created.plus(self.ttl()?)))
+        self.set_deadline().or_else(|| {
+            let agreed = agreement::agreed(self)?;
+            let ttl = self.ttl()?;
+            Some(agreed.start.plus(agreed.max_ttl.map_or(ttl, |max| ttl.min(max))))
+        })
     }
 
-    /// The deadline as the account's name has it or the status says, whichever is earlier: an API server may give a token less.
+    /// The deadline as the account's name has it or, once issued, the status says, whichever is earlier: an API server may give
+    /// a token less, and a late decision may shorten the lease.
     fn set_deadline(&self) -> Option<Time> {
         let from_account =
             self.present(&Child::Account).and_then(|id| names::account_deadline(&id.name, &self.lease.uid));
         let from_account = from_account.map(|seconds| Time::from_millis(seconds.saturating_mul(1000)));
-        [from_account, self.lease.status.expiration_time].into_iter().flatten().min()
+        let issued = self.lease.status.expiration_time.filter(|_| self.issued());
+        [from_account, issued].into_iter().flatten().min()
+    }
+
+    /// The namespace that a grant of this lease is bound in: where it was bound, or will be.
+    #[must_use]
+    pub fn namespace_of(&self, grant: &str) -> String {
+        let status = &self.lease.status;
+        let bound = status.bindings.iter().find(|b| b.grant == grant).map(|b| b.namespace.clone());
+        let agreed = || {
+            let request = status.request.as_ref().filter(|_| self.lifecycle().is_none())?;
+            request.grants.iter().find(|g| g.name == grant).map(|g| g.namespace.clone())
+        };
+        let granted = || self.lifecycle().and_then(|l| l.spec.grant(grant)).and_then(|g| g.namespace.clone());
+        bound.or_else(agreed).or_else(granted).unwrap_or_else(|| self.lease.namespace.clone())
     }
 
     /// Whether the credential was issued, as far as the status says.
@@ -292,7 +418,7 @@ impl Observed {
     #[must_use]
     pub fn secret_name(&self) -> Option<String> {
         let delivery = &self.lease.spec.as_ref()?.delivery;
-        (delivery.kind == crate::api::lifecycle::DeliveryType::Secret).then(|| {
+        (delivery.kind == DeliveryType::Secret).then(|| {
             delivery.secret.as_ref().map_or_else(|| names::default_secret(&self.lease.name), |s| s.name.clone())
         })
     }
@@ -324,7 +450,7 @@ pub fn secret_known(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Op
     if let Some(known) = &memory.secret {
         return Some(known.clone());
     }
-    let delivers = lease.spec.as_ref().is_some_and(|s| s.delivery.kind == crate::api::lifecycle::DeliveryType::Secret);
+    let delivers = lease.spec.as_ref().is_some_and(|s| s.delivery.kind == DeliveryType::Secret);
     // An earlier process may have delivered and died before it could say so.
     (delivers && has_account).then_some(Known::Unknown)
 }

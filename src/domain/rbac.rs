@@ -46,6 +46,69 @@ pub fn gained(before: &[PolicyRule], after: &[PolicyRule]) -> Vec<PolicyRule> {
     missing(before, after, MAX_GAINED)
 }
 
+/// What `have` allows of what `forbidden` names, in pieces, at most eight: enough for a message. Two rules overlap as soon as
+/// one request exists that both speak of: a rule for one Secret overlaps one for all of them, and `*` overlaps everything.
+#[must_use]
+pub fn overlap(have: &[PolicyRule], forbidden: &[PolicyRule]) -> Vec<PolicyRule> {
+    let pairs = have.iter().flat_map(|rule| forbidden.iter().map(move |other| (rule, other)));
+    let pieces = pairs.flat_map(|(rule, other)| [shared_resources(rule, other), shared_urls(rule, other)]);
+    let mut out: Vec<PolicyRule> = vec![];
+    for piece in pieces.flatten() {
+        if out.len() == MAX_GAINED {
+            break;
+        }
+        if !out.contains(&piece) {
+            out.push(piece);
+        }
+    }
+    out
+}
+
+fn shared_resources(a: &PolicyRule, b: &PolicyRule) -> Option<PolicyRule> {
+    let names = match (a.resource_names.is_empty(), b.resource_names.is_empty()) {
+        (true, _) => b.resource_names.clone(),
+        (_, true) => a.resource_names.clone(),
+        _ => shared(&a.resource_names, &b.resource_names, |x, y| x == y),
+    };
+    let any_name = a.resource_names.is_empty() && b.resource_names.is_empty();
+    let piece = PolicyRule {
+        verbs: shared(&a.verbs, &b.verbs, is_or_star),
+        api_groups: shared(&a.api_groups, &b.api_groups, is_or_star),
+        resources: shared(&a.resources, &b.resources, |x, y| resource_covered(std::slice::from_ref(x), y)),
+        resource_names: names,
+        non_resource_urls: vec![],
+    };
+    let any = !(piece.verbs.is_empty() || piece.api_groups.is_empty() || piece.resources.is_empty());
+    (any && (any_name || !piece.resource_names.is_empty())).then_some(piece)
+}
+
+fn shared_urls(a: &PolicyRule, b: &PolicyRule) -> Option<PolicyRule> {
+    let piece = PolicyRule {
+        verbs: shared(&a.verbs, &b.verbs, is_or_star),
+        non_resource_urls: shared(&a.non_resource_urls, &b.non_resource_urls, |x, y| {
+            url_covered(std::slice::from_ref(x), y)
+        }),
+        ..PolicyRule::default()
+    };
+    (!(piece.verbs.is_empty() || piece.non_resource_urls.is_empty())).then_some(piece)
+}
+
+/// The entries of either list that an entry of the other one covers: the narrower of each pair.
+fn shared(a: &[String], b: &[String], covers: impl Fn(&String, &String) -> bool) -> Vec<String> {
+    let mut out: Vec<String> = vec![];
+    for (x, y) in a.iter().flat_map(|x| b.iter().map(move |y| (x, y))) {
+        let narrower = if covers(x, y) { Some(y) } else { Some(x).filter(|_| covers(y, x)) };
+        if let Some(entry) = narrower.filter(|entry| !out.contains(entry)) {
+            out.push(entry.clone());
+        }
+    }
+    out
+}
+
+fn is_or_star(entry: &String, other: &String) -> bool {
+    entry == "*" || entry == other
+}
+
 /// `sha256:` of the canonical JSON of the rules, in their order.
 #[must_use]
 pub fn digest(rules: &[PolicyRule]) -> String {
@@ -291,6 +354,45 @@ mod tests {
         for (have, want, expected) in table {
             assert_eq!(covers(&have, &want), expected, "{have:?} covers {want:?}");
             assert_eq!(gained(&have, &want).is_empty(), expected);
+        }
+    }
+
+    #[test]
+    fn rules_overlap_where_one_request_is_in_both() {
+        let secrets = rule("get list", "core", "secrets");
+        let table: Vec<(PolicyRule, PolicyRule, Option<PolicyRule>)> = vec![
+            (rule("get", "core", "pods"), secrets.clone(), None),
+            (rule("get watch", "core", "pods secrets"), secrets.clone(), Some(rule("get", "core", "secrets"))),
+            (rule("*", "*", "*"), secrets.clone(), Some(secrets.clone())),
+            (rule("delete", "core", "secrets"), secrets.clone(), None),
+            (rule("get", "apps", "secrets"), secrets.clone(), None),
+            // A wildcard on either side.
+            (rule("get", "core", "secrets"), rule("*", "*", "*"), Some(rule("get", "core", "secrets"))),
+            // Subresources are other resources.
+            (rule("create", "core", "pods/exec"), rule("create", "core", "pods"), None),
+            (rule("create", "core", "pods"), rule("create", "core", "pods/exec"), None),
+            (
+                rule("create", "core", "*/exec"),
+                rule("create", "core", "pods/exec"),
+                Some(rule("create", "core", "pods/exec")),
+            ),
+            (rule("create", "core", "*"), rule("create", "core", "*/exec"), Some(rule("create", "core", "*/exec"))),
+            // Names: none is all.
+            (named("get", "core", "secrets", "a b"), secrets.clone(), Some(named("get", "core", "secrets", "a b"))),
+            (
+                rule("get", "core", "secrets"),
+                named("get", "core", "secrets", "a"),
+                Some(named("get", "core", "secrets", "a")),
+            ),
+            (named("get", "core", "secrets", "a"), named("get", "core", "secrets", "b"), None),
+            // Paths.
+            (urls("get", "/metrics"), urls("*", "/*"), Some(urls("get", "/metrics"))),
+            (urls("get", "/metrics"), urls("get", "/healthz"), None),
+            (rule("*", "*", "*"), urls("get", "/healthz"), None),
+        ];
+        for (have, forbidden, expected) in table {
+            let found = overlap(std::slice::from_ref(&have), std::slice::from_ref(&forbidden));
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{have:?} and {forbidden:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     agenda::Lane,
     call::{Call, Next},
     decide::attempt,
-    ending,
+    ending, issue,
     observed::{Control, LifecycleSeen, Observed},
     report,
 };
@@ -19,6 +19,15 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     let mut wishes = vec![(Lane::End, end_of(seen, now))];
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
+    }
+    let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
+    if let Some(due) = due {
+        wishes.extend(due.until.map(|until| (Lane::End, until)));
+        let untried = issue::deciders(seen).into_iter().filter(|call| seen.failure_of(call).is_none());
+        let calls: Vec<Call> = untried.collect();
+        if !calls.is_empty() {
+            return Next::Do(Lane::Issue, calls);
+        }
     }
     if seen.memory.token.is_some()
         && seen.memory.control == Control::NotAsked

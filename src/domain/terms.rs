@@ -4,16 +4,23 @@
 
 use std::fmt;
 
-use super::observed::{LifecycleFacts, LifecycleSeen, Observed};
+use super::{
+    guards::{self, Bound, Effective, Guard, Scope},
+    observed::{LifecycleFacts, LifecycleSeen, Observed},
+};
 use crate::api::{
-    CredentialLeaseSpec, Duration, Time,
+    CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
     lifecycle::{DeliveryType, StopPolicy},
+    policy::OnViolation,
     reasons::LifecycleReason,
+    status::ResolvedRequest,
 };
 
 /// The shortest life of a lease whose tokens somebody verifies offline: the API server mints none that live shorter
 /// (`MinTokenAgeSec`, pkg/apis/authentication/validation), so a shorter lease would promise what nobody keeps.
 pub const MIN_OFFLINE_SECONDS: i64 = 600;
+/// How far ahead a lease may be agreed, in milliseconds: 30 days.
+pub const MAX_AHEAD_MILLIS: i64 = 30 * 24 * 3_600_000;
 
 /// One reason why a request is refused, as a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,19 +33,38 @@ pub enum Refusal {
     NoGrants { choices: Vec<String> },
     GrantUnknown { grant: String, choices: Vec<String> },
     RoleNotFound { grant: String, role: String, namespace: String },
-    TtlAboveMax { asked: Duration, max: Duration },
+    NamespaceNotFound { grant: String, namespace: String },
+    NamespaceForbidden { grant: String, namespace: String },
+    LifecycleHeld { lease: String },
+    PolicyStopped { policy: String },
+    NoPolicy,
+    RoleForbidden { grant: String, role: String, policy: String },
+    RuleForbidden { grant: String, role: String, policy: String, rules: String },
+    CrossNamespace { grant: String, namespace: String, policy: Option<String>, why: String },
+    NotBeforeTooFar,
+    TtlAboveMax { asked: Duration, max: Bound<Duration> },
     TtlTooShortOffline { asked: Duration },
-    DeliveryNotAllowed { asked: &'static str, allowed: Vec<&'static str> },
-    SecretNameNotAllowed { asked: String, allowed: Vec<String> },
-    AudienceNotAllowed { asked: String, allowed: Vec<String> },
+    DeliveryNotAllowed { asked: &'static str, allowed: Vec<&'static str>, with: Vec<String> },
+    SecretNameNotAllowed { asked: String, allowed: Vec<String>, with: Vec<String> },
+    AudienceNotAllowed { asked: String, allowed: Vec<String>, with: Vec<String> },
     RequesterMayNotLease { username: String, lifecycle: String },
-    TooManyActive { max: i32 },
-    TooManyForRequester { max: i32, username: String },
+    TooManyActive { max: Bound<i32> },
+    TooManyForRequester { max: Bound<i32>, username: String },
     ValidationFailed { message: String },
     ValidationBroken { expression: String, problem: String },
 }
 
 impl Refusal {
+    /// Whether this is said by the policy of this name.
+    #[must_use]
+    pub fn is_of(&self, name: &str) -> bool {
+        match self {
+            Self::RoleForbidden { policy, .. } | Self::RuleForbidden { policy, .. } => policy == name,
+            Self::CrossNamespace { policy, .. } => policy.as_deref() == Some(name),
+            _ => false,
+        }
+    }
+
     /// Whether the lifecycle should be read again before this is said: a watch may lag behind what the requester sees.
     #[must_use]
     pub fn may_be_stale(&self) -> bool {
@@ -48,6 +74,19 @@ impl Refusal {
 
 fn list<T: AsRef<str>>(words: &[T]) -> String {
     if words.is_empty() { "none".into() } else { words.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ") }
+}
+
+/// Who allows no more: the lifecycle, or together with it the policies that narrow it.
+fn bounded_by(with: &[String]) -> String {
+    match with {
+        [] => "the lifecycle does not allow".into(),
+        [one] => format!("the lifecycle and policy {one} do not allow"),
+        many => format!("the lifecycle and policies {} do not allow", many.join(", ")),
+    }
+}
+
+fn of_policy(by: Option<&String>) -> String {
+    by.map_or_else(String::new, |policy| format!(" of policy {policy}"))
 }
 
 impl fmt::Display for Refusal {
@@ -75,24 +114,61 @@ impl fmt::Display for Refusal {
             Self::RoleNotFound { grant, role, namespace } => {
                 write!(f, "the {role} of grant {grant} does not exist in namespace {namespace}: create it first")
             }
-            Self::TtlAboveMax { asked, max } => {
+            Self::NamespaceNotFound { grant, namespace } => {
+                write!(f, "namespace {namespace} of grant {grant} does not exist: create it first")
+            }
+            Self::NamespaceForbidden { grant, namespace } => write!(
+                f,
+                "grant {grant} is for namespace {namespace}: nothing is granted into namespaces that begin with kube- or leasehold-"
+            ),
+            Self::LifecycleHeld { lease } => write!(
+                f,
+                "the lifecycle is held: lease {lease} was issued without an answer in time; somebody who may approve must approve or deny it now"
+            ),
+            Self::PolicyStopped { policy } => {
+                write!(f, "policy {policy} stops this lifecycle: ask the platform team, who resume it by deleting that policy")
+            }
+            Self::NoPolicy => f.write_str(
+                "no CredentialLeasePolicy guards this lifecycle, and the operator runs with --require-policy: let the platform team add one that matches it",
+            ),
+            Self::RoleForbidden { grant, role, policy } => {
+                write!(f, "policy {policy} forbids granting {role} (grant {grant}): grant another role")
+            }
+            Self::RuleForbidden { grant, role, policy, rules } => write!(
+                f,
+                "policy {policy} forbids what {role} of grant {grant} allows ({rules}): grant a role without that"
+            ),
+            Self::CrossNamespace { grant, namespace, policy: Some(policy), why } => {
+                write!(f, "policy {policy} refuses grant {grant} into namespace {namespace}: {why}")
+            }
+            Self::CrossNamespace { grant, namespace, policy: None, .. } => write!(
+                f,
+                "grant {grant} is for another namespace, {namespace}, and no CredentialLeasePolicy opens it (grants.crossNamespace): ask the platform team"
+            ),
+            Self::NotBeforeTooFar => f.write_str("notBefore is more than 30 days ahead: ask closer to the time"),
+            Self::TtlAboveMax { asked, max: Bound { value: max, by: None } } => {
                 write!(f, "a ttl of {asked} is longer than the lifecycle's {max}: ask for at most {max}")
+            }
+            Self::TtlAboveMax { asked, max: Bound { value: max, by: Some(policy) } } => {
+                write!(f, "a ttl of {asked} is longer than the {max} of policy {policy}: ask for at most {max}")
             }
             Self::TtlTooShortOffline { asked } => write!(
                 f,
                 "a ttl of {asked} is too short for audiences that verify without asking the API server: ask for at least 10m"
             ),
-            Self::DeliveryNotAllowed { asked, allowed } => {
-                write!(f, "the lifecycle does not allow delivery {asked}: choose from {}", list(allowed))
+            Self::DeliveryNotAllowed { asked, allowed, with } => {
+                write!(f, "{} delivery {asked}: choose from {}", bounded_by(with), list(allowed))
             }
-            Self::SecretNameNotAllowed { asked, allowed } => write!(
+            Self::SecretNameNotAllowed { asked, allowed, with } => write!(
                 f,
-                "the lifecycle does not allow the Secret name {asked}: leave delivery.secret out, or choose from {}",
+                "{} the Secret name {asked}: leave delivery.secret out, or choose from {}",
+                bounded_by(with),
                 list(allowed)
             ),
-            Self::AudienceNotAllowed { asked, allowed } => write!(
+            Self::AudienceNotAllowed { asked, allowed, with } => write!(
                 f,
-                "the lifecycle does not allow audience {asked}: choose from {}, or leave audiences out",
+                "{} audience {asked}: choose from {}, or leave audiences out",
+                bounded_by(with),
                 list(allowed)
             ),
             Self::RequesterMayNotLease { username, lifecycle } => write!(
@@ -101,11 +177,15 @@ impl fmt::Display for Refusal {
             ),
             Self::TooManyActive { max } => write!(
                 f,
-                "{max} leases of this lifecycle are active, the most it allows (maxActive): wait for one to end"
+                "{} leases of this lifecycle are active, the most it allows (maxActive{}): wait for one to end",
+                max.value,
+                of_policy(max.by.as_ref())
             ),
             Self::TooManyForRequester { max, username } => write!(
                 f,
-                "{username} has {max} active leases of this lifecycle, the most it allows (maxActivePerRequester): end one first"
+                "{username} has {} active leases of this lifecycle, the most it allows (maxActivePerRequester{}): end one first",
+                max.value,
+                of_policy(max.by.as_ref())
             ),
             Self::ValidationFailed { message } => f.write_str(message),
             Self::ValidationBroken { expression, problem } => write!(
@@ -121,12 +201,27 @@ struct Request<'a> {
     seen: &'a Observed,
     spec: &'a CredentialLeaseSpec,
     lifecycle: &'a LifecycleFacts,
+    terms: &'a Effective,
+    scope: &'a Scope<'a>,
+    guards: &'a [Guard<'a>],
     now: Time,
 }
 
 type Rule = fn(&Request) -> Vec<Refusal>;
 
-const RULES: &[Rule] = &[lifecycle_state, namespace, grants, ttl, delivery, audiences, access, quotas, validations];
+const RULES: &[Rule] = &[
+    lifecycle_state,
+    namespace,
+    grants,
+    guardrails,
+    ttl,
+    not_before,
+    delivery,
+    audiences,
+    access,
+    quotas,
+    validations,
+];
 
 /// Every rule that the request breaks, as far as it is known now.
 #[must_use]
@@ -136,7 +231,10 @@ pub fn refusals(seen: &Observed, now: Time) -> Vec<Refusal> {
         LifecycleSeen::Unknown => vec![],
         LifecycleSeen::Absent { .. } => vec![Refusal::LifecycleNotFound { name: spec.lifecycle_ref.name.clone() }],
         LifecycleSeen::Present(lifecycle) => {
-            let request = Request { seen, spec, lifecycle, now };
+            let scope = seen.scope();
+            let guards = guards::guarding(&seen.policies, &scope);
+            let terms = Effective::of(&lifecycle.spec.terms, &guards);
+            let request = Request { seen, spec, lifecycle, terms: &terms, scope: &scope, guards: &guards, now };
             RULES.iter().flat_map(|rule| rule(&request)).collect()
         }
     }
@@ -155,7 +253,23 @@ fn lifecycle_state(r: &Request) -> Vec<Refusal> {
     if let Some(at) = r.lifecycle.spec.expiration_time.filter(|at| *at <= r.now) {
         out.push(Refusal::LifecycleExpired { at });
     }
+    if let Some(lease) = &r.seen.held_by {
+        out.push(Refusal::LifecycleHeld { lease: lease.clone() });
+    }
     out
+}
+
+/// What the platform's policies say.
+fn guardrails(r: &Request) -> Vec<Refusal> {
+    let stopped = guards::stop(r.guards).map(|(_, policy)| Refusal::PolicyStopped { policy });
+    let unguarded = (r.seen.settings.require_policy && r.guards.is_empty()).then_some(Refusal::NoPolicy);
+    let forbidden = guards::violations(r.scope, r.guards).into_iter().map(|(_, refusal)| refusal);
+    stopped.into_iter().chain(unguarded).chain(forbidden).collect()
+}
+
+fn not_before(r: &Request) -> Vec<Refusal> {
+    let too_far = r.spec.not_before.is_some_and(|at| at.since(r.seen.lease.created) > MAX_AHEAD_MILLIS);
+    if too_far { vec![Refusal::NotBeforeTooFar] } else { vec![] }
 }
 
 /// Namespaces of the cluster and of Leasehold itself are never leased in.
@@ -180,22 +294,29 @@ fn grants(r: &Request) -> Vec<Refusal> {
     }
     let unknown_or_roleless = |name: &String| match r.lifecycle.spec.grant(name) {
         None => Some(Refusal::GrantUnknown { grant: name.clone(), choices: choices() }),
-        Some(_) if r.seen.roles.contains_key(name) => None,
-        Some(grant) => Some(Refusal::RoleNotFound {
-            grant: name.clone(),
-            role: format!("{} {}", grant.role_ref.kind.as_str(), grant.role_ref.name),
-            namespace: r.seen.lease.namespace.clone(),
-        }),
+        Some(grant) => {
+            let namespace = grant.namespace.as_deref().unwrap_or(r.scope.home);
+            if is_forbidden_namespace(namespace) {
+                return Some(Refusal::NamespaceForbidden { grant: name.clone(), namespace: namespace.to_owned() });
+            }
+            if r.seen.learned.namespaces_absent.contains(namespace) {
+                return Some(Refusal::NamespaceNotFound { grant: name.clone(), namespace: namespace.to_owned() });
+            }
+            (!r.seen.roles.contains_key(name)).then(|| Refusal::RoleNotFound {
+                grant: name.clone(),
+                role: format!("{} {}", grant.role_ref.kind.as_str(), grant.role_ref.name),
+                namespace: namespace.to_owned(),
+            })
+        }
     };
     r.spec.grants.iter().filter_map(unknown_or_roleless).collect()
 }
 
 fn ttl(r: &Request) -> Vec<Refusal> {
-    let terms = &r.lifecycle.spec.terms;
-    let (asked, max) = (r.seen.ttl().unwrap_or_else(|| terms.default_ttl()), terms.ttl.max);
+    let asked = r.seen.ttl_under(r.terms);
     let mut out = vec![];
-    if asked > max {
-        out.push(Refusal::TtlAboveMax { asked, max });
+    if asked > r.terms.ttl_max.value {
+        out.push(Refusal::TtlAboveMax { asked, max: r.terms.ttl_max.clone() });
     }
     if r.seen.verified_offline() && asked.as_secs() < MIN_OFFLINE_SECONDS {
         out.push(Refusal::TtlTooShortOffline { asked });
@@ -204,26 +325,36 @@ fn ttl(r: &Request) -> Vec<Refusal> {
 }
 
 fn delivery(r: &Request) -> Vec<Refusal> {
-    let (terms, asked) = (&r.lifecycle.spec.terms, &r.spec.delivery);
+    let (terms, asked) = (r.terms, &r.spec.delivery);
     let mut out = vec![];
     if !terms.delivery.contains(&asked.kind) {
         out.push(Refusal::DeliveryNotAllowed {
             asked: asked.kind.as_str(),
             allowed: terms.delivery.iter().map(|d| d.as_str()).collect(),
+            with: terms.narrowed_by.clone(),
         });
     }
     if let Some(secret) =
         asked.secret.as_ref().filter(|s| asked.kind == DeliveryType::Secret && !terms.secret_names.contains(&s.name))
     {
-        out.push(Refusal::SecretNameNotAllowed { asked: secret.name.clone(), allowed: terms.secret_names.clone() });
+        out.push(Refusal::SecretNameNotAllowed {
+            asked: secret.name.clone(),
+            allowed: terms.secret_names.clone(),
+            with: terms.narrowed_by.clone(),
+        });
     }
     out
 }
 
 fn audiences(r: &Request) -> Vec<Refusal> {
-    let allowed = &r.lifecycle.spec.terms.audiences;
+    let allowed = &r.terms.audiences;
     let refused = r.spec.audiences.iter().filter(|a| !allowed.contains(a) && !r.seen.api_audiences.contains(a));
-    refused.map(|a| Refusal::AudienceNotAllowed { asked: a.clone(), allowed: allowed.clone() }).collect()
+    let refusal = |asked: &String| Refusal::AudienceNotAllowed {
+        asked: asked.clone(),
+        allowed: allowed.clone(),
+        with: r.terms.narrowed_by.clone(),
+    };
+    refused.map(refusal).collect()
 }
 
 fn access(r: &Request) -> Vec<Refusal> {
@@ -244,22 +375,45 @@ fn quotas(r: &Request) -> Vec<Refusal> {
     if let Some(full) = &r.seen.learned.full {
         return vec![full.clone()];
     }
-    quota(r.seen.live, &r.lifecycle.spec, &r.spec.requested_by.username).into_iter().collect()
+    quota(r.seen.live, r.terms, &r.spec.requested_by.username).into_iter().collect()
 }
 
-/// Whether one more lease of this requester exceeds the lifecycle's quotas, given how many live: all, and the requester's.
+/// Whether one more lease of this requester exceeds the quotas, given how many live: all, and the requester's.
 #[must_use]
-pub fn quota(
-    live: (usize, usize),
-    lifecycle: &crate::api::ServiceAccountLifecycleSpec,
-    username: &str,
-) -> Option<Refusal> {
+pub fn quota(live: (usize, usize), terms: &Effective, username: &str) -> Option<Refusal> {
     let reached = |count: usize, max: i32| i32::try_from(count).is_ok_and(|n| n >= max);
-    if let Some(max) = lifecycle.terms.max_active.filter(|max| reached(live.0, *max)) {
-        return Some(Refusal::TooManyActive { max });
+    if let Some(max) = terms.max_active.as_ref().filter(|max| reached(live.0, max.value)) {
+        return Some(Refusal::TooManyActive { max: max.clone() });
     }
-    let max = lifecycle.terms.max_active_per_requester.filter(|max| reached(live.1, *max))?;
-    Some(Refusal::TooManyForRequester { max, username: username.to_owned() })
+    let max = terms.max_active_per_requester.as_ref().filter(|max| reached(live.1, max.value))?;
+    Some(Refusal::TooManyForRequester { max: max.clone(), username: username.to_owned() })
+}
+
+/// What a policy's terms forbid of what was issued: not what was asked at the time, such as approvals and quotas.
+#[must_use]
+pub fn violated(guard: &Guard, held: &ResolvedRequest, api_audiences: &[String]) -> Vec<(OnViolation, Refusal)> {
+    let Some(terms) = guard.policy.spec.terms.as_ref() else { return vec![] };
+    let with = || vec![guard.policy.name.clone()];
+    let mut out = vec![];
+    if let Some(max) = terms.ttl.as_ref().map(|ttl| ttl.max).filter(|max| held.ttl > *max) {
+        let max = Bound { value: max, by: Some(guard.policy.name.clone()) };
+        out.push(Refusal::TtlAboveMax { asked: held.ttl, max });
+    }
+    if let Some(allowed) = terms.delivery.as_ref().filter(|allowed| !allowed.contains(&held.delivery.kind)) {
+        out.push(Refusal::DeliveryNotAllowed {
+            asked: held.delivery.kind.as_str(),
+            allowed: allowed.iter().map(|d| d.as_str()).collect(),
+            with: with(),
+        });
+    }
+    let foreign = held.audiences.iter().filter(|a| !api_audiences.contains(a));
+    let refused = foreign.filter(|a| terms.audiences.as_ref().is_some_and(|allowed| !allowed.contains(a)));
+    out.extend(refused.map(|asked| Refusal::AudienceNotAllowed {
+        asked: asked.clone(),
+        allowed: terms.audiences.clone().unwrap_or_default(),
+        with: with(),
+    }));
+    out.into_iter().map(|refusal| (guard.policy.spec.on_violation(), refusal)).collect()
 }
 
 fn validations(r: &Request) -> Vec<Refusal> {
@@ -268,7 +422,7 @@ fn validations(r: &Request) -> Vec<Refusal> {
 
 /// Why a lifecycle cannot be leased now, if so: the same rules that refuse a lease, as its own condition says them.
 #[must_use]
-pub fn not_leasable(spec: &crate::api::ServiceAccountLifecycleSpec, now: Time) -> Option<(LifecycleReason, String)> {
+pub fn not_leasable(spec: &ServiceAccountLifecycleSpec, now: Time) -> Option<(LifecycleReason, String)> {
     if spec.stop() != StopPolicy::None {
         return Some((
             LifecycleReason::Stopped,

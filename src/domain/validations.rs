@@ -11,10 +11,12 @@ use std::{
 
 use cel::{Context, Env, Value};
 
+use super::{guards::Effective, observed::Observed, outlives};
 use crate::api::{
-    CredentialLease, Duration, ServiceAccountLifecycle, Time, condition,
+    CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time, condition,
     lease::Identity,
-    lifecycle::{Class, DeliveryType, Owner},
+    lifecycle::{ApprovalType, Class, DeliveryType, Owner, Terms, TtlTerms},
+    reasons::Outlives,
 };
 
 mod cost;
@@ -57,7 +59,7 @@ pub enum Problem {
     #[error("matches() takes its pattern as a string written out in the expression")]
     PatternNotLiteral,
     /// A variable or field that is not there.
-    #[error("`{0}` is not known: there are lease, lifecycle, requester and now, with the documented fields")]
+    #[error("`{0}` is not known: there are lease, lifecycle, requester, approval and now, with the documented fields")]
     UnknownName(String),
     /// A function that is not there.
     #[error("the function `{0}` is not available")]
@@ -95,8 +97,19 @@ pub struct Input {
     pub lifecycle: LifecycleInput,
     /// `requester`: username, uid, groups and podName. What is absent is an empty text.
     pub requester: Identity,
+    /// `approval`.
+    pub approval: ApprovalInput,
     /// `now`.
     pub now: Time,
+}
+
+/// `approval` in an expression: who has to agree, after every policy has spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ApprovalInput {
+    /// `approval.type`: `'Required'`, `'Retrospective'` or `'NotRequired'`.
+    pub kind: ApprovalType,
+    /// `approval.count`; 0 where nobody is asked.
+    pub count: i32,
 }
 
 /// `lease` in an expression.
@@ -118,6 +131,8 @@ pub struct LeaseInput {
     pub audiences: Vec<String>,
     /// `lease.delivery`: `'TokenRequest'` or `'Secret'`.
     pub delivery: DeliveryType,
+    /// `lease.outlives`: by what a holder of the granted roles could leave something behind, such as `'Exec'`.
+    pub outlives: Vec<Outlives>,
 }
 
 /// `lifecycle` in an expression.
@@ -165,59 +180,123 @@ pub fn evaluate(rule: &Rule, input: &Input) -> Result<bool, Problem> {
     }
 }
 
+/// When every sample is made, in milliseconds: 2026-01-01T12:00:00Z. Any time will do, as long as it is the same each time.
+const SAMPLE_MILLIS: i64 = 1_767_268_800_000;
+
 /// A lease as it could be asked for, on which each rule is tried when a lifecycle is seen: a name that is not there, or a
 /// comparison of different types, shows before anybody waits for a lease. Whether the rule is met says nothing.
 #[must_use]
-pub fn sample(lifecycle: &ServiceAccountLifecycle) -> Input {
-    let terms = &lifecycle.spec.terms;
-    Input {
-        lease: LeaseInput {
-            name: "sample".into(),
-            namespace: lifecycle.metadata.namespace.clone().unwrap_or_default(),
-            ttl: terms.default_ttl(),
-            reason: "a sample".into(),
-            ticket: Some("CHG-1".into()),
-            grants: lifecycle.spec.grants.iter().map(|grant| grant.name.clone()).collect(),
-            audiences: terms.audiences.clone(),
-            delivery: terms.delivery.first().copied().unwrap_or(DeliveryType::TokenRequest),
+pub fn sample(namespace: &str, name: &str, lifecycle: &ServiceAccountLifecycleSpec, terms: &Effective) -> Input {
+    let lease = CredentialLeaseSpec {
+        lifecycle_ref: crate::api::lease::LifecycleRef { name: name.to_owned() },
+        grants: lifecycle.grants.iter().map(|grant| grant.name.clone()).collect(),
+        ttl: None,
+        not_before: None,
+        reason: "a sample".into(),
+        ticket: Some("CHG-1".into()),
+        audiences: terms.audiences.clone(),
+        delivery: crate::api::lease::Delivery {
+            kind: terms.delivery.first().copied().unwrap_or(DeliveryType::TokenRequest),
+            secret: None,
         },
-        lifecycle: LifecycleInput::of(lifecycle),
-        requester: Identity {
+        requested_by: Identity {
             username: "sample".into(),
             uid: Some("5f2c8a8e-0000-4000-8000-000000000000".into()),
             groups: vec!["sample".into()],
             pod_name: Some("sample".into()),
             credential_id: None,
         },
-        // 2026-01-01T12:00:00Z: any time will do, as long as it is the same each time.
-        now: Time::from_millis(1_767_268_800_000),
-    }
+    };
+    let asked = Asked { namespace, name: "sample", spec: &lease, ttl: terms.ttl_default, outlives: &[Outlives::Watch] };
+    Input::of(&asked, lifecycle, terms, Time::from_millis(SAMPLE_MILLIS))
+}
+
+/// The same for a policy, which no lifecycle need meet yet.
+#[must_use]
+pub fn sample_of_any() -> Input {
+    let lifecycle = ServiceAccountLifecycleSpec {
+        owner: Owner { team: "sample".into(), contact: "#sample".into() },
+        purpose: "a sample".into(),
+        class: Class::Workload,
+        grants: vec![],
+        terms: Terms {
+            ttl: TtlTerms { default: None, max: Duration::from_secs(600) },
+            max_active: None,
+            max_active_per_requester: None,
+            delivery: vec![DeliveryType::TokenRequest],
+            secret_names: vec![],
+            backstop: None,
+            audiences: vec![],
+            approval: None,
+            on_role_change: None,
+            validations: vec![],
+        },
+        expiration_time: None,
+        stop_policy: None,
+    };
+    sample("sample", "sample", &lifecycle, &Effective::of(&lifecycle.terms, &[]))
+}
+
+/// A request, as rules look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub spec: &'a CredentialLeaseSpec,
+    pub ttl: Duration,
+    pub outlives: &'a [Outlives],
 }
 
 impl Input {
-    /// What a lease asks of a lifecycle.
+    /// What a lease asks of its lifecycle, as it is seen; `None` where there is no spec or no lifecycle.
     #[must_use]
-    pub fn of(lease: &CredentialLease, lifecycle: &ServiceAccountLifecycle, now: Time) -> Self {
-        let spec = &lease.spec;
+    pub fn seen(seen: &Observed, now: Time) -> Option<Self> {
+        let (spec, lifecycle, terms) = (seen.lease.spec.as_ref()?, seen.lifecycle()?, seen.terms()?);
+        let mut kinds: Vec<Outlives> = seen.roles.values().flat_map(|role| outlives::of(&role.rules)).collect();
+        kinds.sort();
+        kinds.dedup();
+        let asked = Asked {
+            namespace: &seen.lease.namespace,
+            name: &seen.lease.name,
+            spec,
+            ttl: seen.ttl_under(&terms),
+            outlives: &kinds,
+        };
+        Some(Self::of(&asked, &lifecycle.spec, &terms, now))
+    }
+
+    /// What a request asks of a lifecycle.
+    #[must_use]
+    pub fn of(asked: &Asked, lifecycle: &ServiceAccountLifecycleSpec, terms: &Effective, now: Time) -> Self {
+        let spec = asked.spec;
         Self {
             lease: LeaseInput {
-                name: lease.metadata.name.clone().unwrap_or_default(),
-                namespace: lease.metadata.namespace.clone().unwrap_or_default(),
-                ttl: spec.ttl.unwrap_or_else(|| lifecycle.spec.terms.default_ttl()),
+                name: asked.name.to_owned(),
+                namespace: asked.namespace.to_owned(),
+                ttl: asked.ttl,
                 reason: spec.reason.clone(),
                 ticket: spec.ticket.clone(),
                 grants: spec.grants.clone(),
                 audiences: spec.audiences.clone(),
                 delivery: spec.delivery.kind,
+                outlives: asked.outlives.to_vec(),
             },
-            lifecycle: LifecycleInput::of(lifecycle),
+            lifecycle: LifecycleInput {
+                name: spec.lifecycle_ref.name.clone(),
+                namespace: asked.namespace.to_owned(),
+                class: lifecycle.class,
+                owner: lifecycle.owner.clone(),
+                purpose: lifecycle.purpose.clone(),
+            },
             requester: spec.requested_by.clone(),
+            approval: ApprovalInput { kind: terms.approval.kind.value, count: terms.approval.count },
             now,
         }
     }
 
-    fn variables(&self) -> Result<[(&'static str, Value); 4], Problem> {
+    fn variables(&self) -> Result<[(&'static str, Value); 5], Problem> {
         let (lease, lifecycle, requester) = (&self.lease, &self.lifecycle, &self.requester);
+        let outlives: Vec<String> = lease.outlives.iter().map(ToString::to_string).collect();
         Ok([
             (
                 "lease",
@@ -230,6 +309,7 @@ impl Input {
                     ("grants", list("lease.grants", &lease.grants)?),
                     ("audiences", list("lease.audiences", &lease.audiences)?),
                     ("delivery", text("lease.delivery", lease.delivery.as_str())?),
+                    ("outlives", list("lease.outlives", &outlives)?),
                 ]),
             ),
             (
@@ -257,20 +337,15 @@ impl Input {
                     ("podName", text("requester.podName", requester.pod_name.as_deref().unwrap_or_default())?),
                 ]),
             ),
+            (
+                "approval",
+                object([
+                    ("type", text("approval.type", self.approval.kind.as_str())?),
+                    ("count", Value::Int(self.approval.count.into())),
+                ]),
+            ),
             ("now", timestamp(self.now)?),
         ])
-    }
-}
-
-impl LifecycleInput {
-    fn of(lifecycle: &ServiceAccountLifecycle) -> Self {
-        Self {
-            name: lifecycle.metadata.name.clone().unwrap_or_default(),
-            namespace: lifecycle.metadata.namespace.clone().unwrap_or_default(),
-            class: lifecycle.spec.class,
-            owner: lifecycle.spec.owner.clone(),
-            purpose: lifecycle.spec.purpose.clone(),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A model of the API server for the tests of decisions: just enough to hold the truth.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::json;
 
@@ -9,14 +9,15 @@ use super::{
     call::{Answer, Call, Class, Failure, Next},
     decide::{belongs, decide},
     ending,
+    guards::PolicySeen,
     learn::learn,
     observed::{
-        self, Child, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, ObjectId, Observed,
-        Presence, RoleSeen, Settings, TokenFacts,
+        self, Child, DeciderSeen, DecisionSeen, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen,
+        Memory, ObjectId, Observed, Presence, RoleSeen, Settings, TokenFacts,
     },
 };
 use crate::api::{
-    Duration, Time,
+    Time,
     names::{self, LeaseUid},
     status::{CredentialLeaseStatus, PolicyRule},
 };
@@ -67,6 +68,13 @@ pub struct World {
     /// For whom the tokens are; nobody named: for the API server, `api`.
     pub audiences: Vec<&'static str>,
     pub may_lease: bool,
+    /// Seconds before the lease is issued; `None`: as soon as it is agreed.
+    pub not_before: Option<i64>,
+    pub decisions: Vec<DecisionSeen>,
+    /// What the authorizer says about each who decided, by name; absent: he may, and could not act as the requester.
+    pub deciders: BTreeMap<String, DeciderSeen>,
+    pub policies: Vec<Arc<PolicySeen>>,
+    pub unproven_until: Option<i64>,
     pub objects: BTreeMap<Child, (ObjectId, bool)>,
     /// The account's UID in each token that was minted.
     pub tokens: Vec<String>,
@@ -114,6 +122,11 @@ impl World {
             roles_watched: true,
             audiences: vec![],
             may_lease: true,
+            not_before: None,
+            decisions: vec![],
+            deciders: BTreeMap::new(),
+            policies: vec![],
+            unproven_until: None,
             objects: BTreeMap::new(),
             tokens: vec![],
             calls: vec![],
@@ -145,10 +158,13 @@ impl World {
 
     /// What a visit sees: the watches, and what the process remembers.
     pub fn observe(&self, memory: &Memory) -> Observed {
-        let spec = json!({
+        let mut spec = json!({
             "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": self.ttl, "reason": "r", "audiences": self.audiences,
             "delivery": {"type": self.delivery}, "requestedBy": {"username": "ci"},
         });
+        if let Some(at) = self.not_before {
+            spec["notBefore"] = json!(Time::from_millis(START + at * 1000).to_string());
+        }
         let lease = LeaseSeen {
             uid: uid(),
             namespace: "ns".into(),
@@ -188,14 +204,31 @@ impl World {
                 .map(|g| ((*g).to_owned(), self.role(false)))
                 .collect(),
             enforcement: Enforcement::Enforced,
+            unproven_until: self.unproven_until.map(|at| Time::from_millis(START + at * 1000)),
+            policies: self.policies.clone().into(),
+            namespaces: BTreeMap::from([("ns".to_owned(), BTreeMap::new())]),
+            decisions: self.decisions.clone(),
+            held_by: None,
             api_audiences: vec!["api".into()],
             live: (0, 0),
             children,
             strays: vec![],
+            claims: vec![],
             memory,
             learned: Learned::default(),
-            settings: Settings { retention_millis: 1_000_000_000 },
+            settings: Settings { retention_millis: 1_000_000_000, require_policy: false },
         }
+    }
+
+    /// What is seen once the authorizer has answered about everybody.
+    fn observe_with_deciders(&self) -> Observed {
+        let mut seen = self.observe(&Memory::default());
+        for decision in &self.decisions {
+            let by = &decision.spec.decided_by.username;
+            let may = DeciderSeen { may: true, acts_as_requester: false };
+            seen.learned.deciders.insert(decision.uid.clone(), self.deciders.get(by).copied().unwrap_or(may));
+        }
+        seen
     }
 
     fn id(&mut self, name: String) -> ObjectId {
@@ -209,8 +242,9 @@ impl World {
         }
         let name = match child {
             Child::Account => {
-                let ttl: Option<Duration> = self.ttl.map(|ttl| ttl.parse().unwrap());
-                names::account("ns", "lc", &uid(), START / 1000 + ttl.map_or(60, Duration::as_secs))
+                // As `render` does, from what is known when it is made.
+                let deadline = self.observe_with_deciders().deadline().expect("agreed before it is made");
+                names::account("ns", "lc", &uid(), deadline.as_millis() / 1000)
             }
             _ => format!("{child:?}"),
         };
@@ -227,6 +261,12 @@ impl World {
     fn apply(&mut self, call: &Call) -> Answer {
         match call {
             Call::CheckAccess => Answer::Access(self.may_lease),
+            Call::CheckDecider { decision } => {
+                let by = self.decisions.iter().find(|d| d.uid == *decision).map(|d| d.spec.decided_by.username.clone());
+                let may = DeciderSeen { may: true, acts_as_requester: false };
+                Answer::Decider(by.and_then(|by| self.deciders.get(&by)).copied().unwrap_or(may))
+            }
+            Call::ReadNamespace { .. } => Answer::Namespace(Some(BTreeMap::new())),
             Call::Evaluate => Answer::Validated(vec![]),
             Call::Reserve => Answer::Reserved,
             Call::ReadLifecycle => Answer::Lifecycle(self.lifecycle.as_ref().map(|spec| {
@@ -265,6 +305,7 @@ impl World {
                 self.status = (**status).clone();
                 Answer::Done
             }
+            Call::Inspect { .. } => Answer::Stranger,
             Call::ConfirmGone => Answer::Absent,
             Call::DeleteLease => {
                 self.exists = false;

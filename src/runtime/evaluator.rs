@@ -15,7 +15,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::domain::validations::{self, Input, Problem};
+use crate::{
+    api::lifecycle::Validation,
+    domain::validations::{self, Input, Problem},
+};
 
 /// Threads that evaluate.
 const THREADS: usize = 2;
@@ -137,21 +140,22 @@ impl Evaluator {
         Ok(Self(Arc::new(handle)))
     }
 
-    /// Judges rules, given as (expression, message), in their order; all of them, so that the requester sees every reason at once.
+    /// Judges rules in their order; all of them, so that the requester sees every reason at once.
     ///
     /// # Errors
     /// [`Overrun`] if not every rule was looked at before `deadline` (from now): that is not an answer, so nothing may be issued.
     pub async fn evaluate(
         &self,
-        rules: Vec<(String, String)>,
+        rules: &[Validation],
         input: Input,
         deadline: Duration,
     ) -> Result<Vec<Violation>, Overrun> {
         let until = Instant::now() + deadline.min(MAX_DEADLINE);
         let input = Arc::new(input);
         let mut violations = Vec::new();
-        for (rule, (expression, message)) in rules.into_iter().enumerate() {
-            let answer = self.0.0.submit(expression, Arc::clone(&input), until)?;
+        for (rule, Validation { expression, message }) in rules.iter().enumerate() {
+            let answer = self.0.0.submit(expression.clone(), Arc::clone(&input), until)?;
+            let message = message.clone();
             // A dropped sender is a job that went down with the pool.
             match answer.await.unwrap_or(Err(Overrun::Stuck))? {
                 Ok(true) => {}
@@ -160,6 +164,23 @@ impl Evaluator {
             }
         }
         Ok(violations)
+    }
+
+    /// The first rule that cannot be used, tried on a sample, as a sentence.
+    ///
+    /// # Errors
+    /// As for [`Evaluator::evaluate`].
+    pub async fn first_broken(
+        &self,
+        rules: &[Validation],
+        sample: Input,
+        deadline: Duration,
+    ) -> Result<Option<String>, Overrun> {
+        let violations = self.evaluate(rules, sample, deadline).await?;
+        Ok(violations.into_iter().find_map(|v| {
+            let expression = rules.get(v.rule).map(|rule| rule.expression.as_str()).unwrap_or_default();
+            Some(format!("validation `{expression}` cannot be used: {}", v.problem?))
+        }))
     }
 
     /// How many threads are stuck in an expression now, for metrics.

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -32,7 +35,7 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::Index,
-        lifecycles, visit,
+        lifecycles, policies, sweep, visit,
     },
     domain::{agenda::Widths, observed},
 };
@@ -67,8 +70,11 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let cluster = client::connect(&clock, &metrics).await?;
     let exchange = Exchange::new(cluster.client.clone(), settings.call_timeout);
     let (audit, writer) = Audit::to(std::io::stdout());
-    let retention = i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX);
-    let index = Arc::new(Index::new(audit, observed::Settings { retention_millis: retention }, clock.now()));
+    let kept = observed::Settings {
+        retention_millis: i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX),
+        require_policy: settings.require_policy,
+    };
+    let index = Arc::new(Index::new(audit, kept, clock.now()));
     let vault = Arc::new(Vault::default());
     let evaluator = Evaluator::start().map_err(Error::Evaluator)?;
     let server = settings.server_url.clone().unwrap_or_else(|| {
@@ -102,9 +108,17 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         metrics: metrics.clone(),
     };
     background.spawn(guard.run());
-    for watch in feed::watches(&cluster.client, &outlet) {
+    let policies_changed = Arc::new(Notify::new());
+    for watch in feed::watches(&cluster.client, &outlet, &policies_changed) {
         background.spawn(watch);
     }
+    let policing = policies::Context {
+        clock: clock.clone(),
+        index: index.clone(),
+        exchange: exchange.clone(),
+        evaluator: evaluator.clone(),
+    };
+    background.spawn(policies::run(policing, policies_changed));
     let ambient = Ambient::default();
     let look = outlet.clone();
     background.spawn(ambient.clone().run(cluster.client.clone(), move || look.pass(look.index.every_lifecycle())));
@@ -114,13 +128,16 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         exchange: exchange.clone(),
         evaluator: evaluator.clone(),
         ambient,
+        require_policy: settings.require_policy,
     };
     background.spawn(lifecycles::run(reconcile, changed));
 
+    let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint));
+    background.spawn(sweep::run(index.clone(), execute.clone(), clock.clone()));
     let context = visit::Context {
         clock,
         index: index.clone(),
-        execute: Arc::new(Execute::new(exchange, vault.clone(), endpoint)),
+        execute,
         vault,
         evaluator,
         metrics,

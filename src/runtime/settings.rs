@@ -19,6 +19,10 @@ pub struct Settings {
     #[arg(long, env = "LEASEHOLD_RETENTION", default_value = "24h", value_name = "DURATION", value_parser = duration)]
     pub retention: Duration,
 
+    /// Refuses every lifecycle that no CredentialLeasePolicy guards.
+    #[arg(long, env = "LEASEHOLD_REQUIRE_POLICY")]
+    pub require_policy: bool,
+
     /// The API server's URL that delivered kubeconfigs name. Default: the in-cluster address, or the one of KUBECONFIG.
     #[arg(long, env = "LEASEHOLD_SERVER_URL", value_name = "URL")]
     pub server_url: Option<String>,

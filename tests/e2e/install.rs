@@ -44,7 +44,7 @@ fn every_sample_runs_as_it_is_and_applied_again_is_unchanged() {
         let mut samples: Vec<PathBuf> =
             std::fs::read_dir(lab.config("samples"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
         samples.sort();
-        ensure!(samples.len() >= 7, "samples are missing: {samples:?}");
+        ensure!(samples.len() >= 10, "samples are missing: {samples:?}");
         for sample in &samples {
             let path = sample.to_str().context("a path that is no text")?;
             let lease = std::fs::read_to_string(sample)?.contains("kind: CredentialLease\n");
@@ -71,7 +71,7 @@ fn the_api_server_finds_no_fault_in_the_policies() {
         let lab = Lab::shared().await?;
         let api: Api<ValidatingAdmissionPolicy> = Api::all(lab.plane.admin());
         let policies = api.list(&ListParams::default().labels("app.kubernetes.io/part-of=leasehold")).await?;
-        ensure!(policies.items.len() == 11, "{} policies", policies.items.len());
+        ensure!(policies.items.len() == 13, "{} policies", policies.items.len());
         for policy in policies {
             let warnings = policy.status.and_then(|s| s.type_checking).and_then(|t| t.expression_warnings);
             ensure!(warnings.is_none_or(|w| w.is_empty()), "{:?}", policy.metadata.name);

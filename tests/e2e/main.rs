@@ -3,6 +3,7 @@
 //! Tests share one control plane and one operator ([`support::Lab::shared`]) and separate themselves by namespace. Those that
 //! break either have their own ([`support::Lab::start`]).
 
+mod approvals;
 mod attacks;
 mod audiences;
 mod backstop;
@@ -11,8 +12,10 @@ mod calls;
 mod canary;
 mod chaos;
 mod cli_ask;
+mod cli_see;
 mod ends;
 mod faults;
+mod guardrails;
 mod held;
 mod install;
 mod lifetimes;

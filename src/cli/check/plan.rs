@@ -1,10 +1,10 @@
 //! What would happen to a request: every rule that speaks, and what follows. Pure.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use super::{
-    guard::{self, Guarded, Labels, Looked},
-    rules,
+    finding::{Finding, Says},
+    rules::{self, Said},
 };
 use crate::{
     api::{
@@ -17,7 +17,10 @@ use crate::{
         doctor::finding::{Seen, Unread},
         view::text,
     },
-    domain::terms::Refusal,
+    domain::{
+        guards::{Bound, Effective, Labels},
+        terms::Refusal,
+    },
 };
 
 /// What is asked, and what is known about it.
@@ -27,8 +30,8 @@ pub struct Asked {
     pub lease: CredentialLease,
     pub lifecycle: Option<ServiceAccountLifecycle>,
     pub policies: Seen<Vec<CredentialLeasePolicy>>,
-    /// Labels of the namespaces involved.
-    pub labels: Labels,
+    /// Labels of the namespaces involved, as far as they could be read.
+    pub labels: BTreeMap<String, Labels>,
     /// The rules of each grant's role; `None`: it does not exist.
     pub roles: BTreeMap<String, Seen<Option<Vec<PolicyRule>>>>,
     /// Live leases of the lifecycle: all, and the caller's.
@@ -37,62 +40,7 @@ pub struct Asked {
     pub may_lease: bool,
     /// What admission says to a dry run.
     pub admission: Result<(), String>,
-    /// The API server's own audiences, as far as they are known.
-    pub api_audiences: Vec<String>,
     pub now: Time,
-}
-
-/// What a rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Says {
-    /// It is met.
-    Yes,
-    /// It is not met.
-    No,
-    /// Somebody has to agree.
-    Wait,
-    /// Good to know.
-    Note,
-}
-
-impl fmt::Display for Says {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Yes => "OK",
-            Self::No => "NO",
-            Self::Wait => "WAIT",
-            Self::Note => "NOTE",
-        })
-    }
-}
-
-/// What one rule says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub says: Says,
-    pub rule: &'static str,
-    pub text: String,
-}
-
-/// What would happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Granted,
-    Waits,
-    Refused,
-}
-
-/// What follows from all findings.
-#[must_use]
-pub fn outcome(findings: &[Finding]) -> Outcome {
-    let any = |says| findings.iter().any(|f| f.says == says);
-    if any(Says::No) {
-        Outcome::Refused
-    } else if any(Says::Wait) {
-        Outcome::Waits
-    } else {
-        Outcome::Granted
-    }
 }
 
 /// Every rule that speaks.
@@ -120,9 +68,11 @@ pub fn plan(asked: &Asked) -> Vec<Finding> {
     }
     out.conditions(lifecycle);
     let known = out.roles(asked, lifecycle);
-    let guarded = out.policies(asked, lifecycle, &known);
-    out.terms(asked, &guarded, &known);
-    out.approval(asked, &guarded);
+    if let Some(said) = rules::judge(asked, lifecycle, &known) {
+        out.policies(asked, &said);
+        out.terms(asked, &said);
+        out.approval(asked, lifecycle, &said.terms);
+    }
     match &asked.admission {
         Ok(()) => out.say(Says::Yes, "admission", "the API server would take the lease (dry run)"),
         Err(message) => out.say(Says::No, "admission", message),
@@ -189,73 +139,46 @@ impl Plan {
         known
     }
 
-    fn policies(
-        &mut self,
-        asked: &Asked,
-        lifecycle: &ServiceAccountLifecycle,
-        known: &BTreeMap<String, Vec<PolicyRule>>,
-    ) -> Guarded {
-        let namespace = asked.lease.metadata.namespace.clone().unwrap_or_default();
-        let grants = asked.lease.spec.grants.iter().filter_map(|g| lifecycle.spec.grant(g)).collect();
-        let at = Looked { namespace: &namespace, grants, labels: &asked.labels, rules: known };
-        let none = vec![];
-        let policies = match &asked.policies {
-            Ok(policies) => policies,
-            Err(Unread(why)) => {
-                self.say(Says::Note, "policies", format!("not looked at: {why}; they may narrow what follows"));
-                &none
-            }
-        };
-        let mut guarded = guard::guard(lifecycle, policies, &at);
-        if asked.policies.is_err() {
-            // What opens other namespaces is not known.
-            guarded.forbidden.clear();
+    fn policies(&mut self, asked: &Asked, said: &Said) {
+        if let Err(Unread(why)) = &asked.policies {
+            self.say(Says::Note, "policies", format!("not looked at: {why}; they may narrow what follows"));
         }
-        for text in &guarded.forbidden {
-            self.say(Says::No, "policies", text);
-        }
-        for text in &guarded.narrowed {
+        for text in narrowed(&said.terms) {
             self.say(Says::Note, "policies", text);
         }
-        if !guarded.unknown.is_empty() {
-            let text = format!(
-                "{} may guard it or not: you may not read the labels of every namespace involved",
-                guarded.unknown.join(", ")
-            );
+        if !said.unknown.is_empty() {
+            let names = said.unknown.join(", ");
+            let text = format!("{names} may guard it or not: you may not read the labels of every namespace involved");
             self.say(Says::Note, "policies", text);
         }
-        if asked.policies.is_ok() && guarded.forbidden.is_empty() {
-            self.say(Says::Yes, "policies", format!("guarded by {}", text::list(&guarded.policies, "none")));
-        }
-        guarded
     }
 
-    fn terms(&mut self, asked: &Asked, guarded: &Guarded, known: &BTreeMap<String, Vec<PolicyRule>>) {
-        let refused = rules::refusals(asked, &guarded.lifecycle, known);
-        let (spec, terms) = (&asked.lease.spec, &guarded.lifecycle.spec.terms);
+    fn terms(&mut self, asked: &Asked, said: &Said) {
+        let (spec, terms) = (&asked.lease.spec, &said.terms);
+        let limit = |max: &Option<Bound<i32>>| {
+            max.as_ref().map_or("no limit".to_owned(), |max| format!("at most {}", max.value))
+        };
         let live = asked.live.as_ref().map(|(all, own)| {
-            let limit = |max: Option<i32>| max.map_or("no limit".to_owned(), |max| format!("at most {max}"));
             format!(
                 "{all} live ({}), {own} of them yours ({})",
-                limit(terms.max_active),
-                limit(terms.max_active_per_requester)
+                limit(&terms.max_active),
+                limit(&terms.max_active_per_requester)
             )
         });
-        let ttl = spec.ttl.unwrap_or_else(|| terms.default_ttl());
-        let met: [(&str, Option<String>); 7] = [
+        let ttl = spec.ttl.unwrap_or(terms.ttl_default);
+        let rules = terms.validations.len();
+        let met: [(&str, Option<String>); 8] = [
             ("state", Some("not stopped, not ended".into())),
+            ("policies", asked.policies.is_ok().then(|| format!("guarded by {}", text::list(&terms.policies, "none")))),
             ("grants", Some(spec.grants.join(", "))),
-            ("ttl", Some(format!("{ttl}, at most {}", terms.ttl.max))),
+            ("ttl", Some(format!("{ttl}, at most {}", terms.ttl_max.value))),
             ("delivery", Some(spec.delivery.kind.as_str().into())),
             ("audiences", Some(text::list(&spec.audiences, "the API server"))),
             ("quotas", live.ok()),
-            (
-                "validations",
-                (!terms.validations.is_empty()).then(|| text::count(terms.validations.len(), "rule") + " met"),
-            ),
+            ("validations", (rules > 0).then(|| format!("{} met", text::count(rules, "rule")))),
         ];
         for (topic, fine) in met {
-            let about: Vec<&Refusal> = refused.iter().filter(|r| topic_of(r) == topic).collect();
+            let about: Vec<&Refusal> = said.refusals.iter().filter(|r| topic_of(r) == topic).collect();
             for refusal in &about {
                 self.say(Says::No, topic, refusal.to_string());
             }
@@ -268,36 +191,63 @@ impl Plan {
         }
     }
 
-    fn approval(&mut self, asked: &Asked, guarded: &Guarded) {
-        let spec = &guarded.lifecycle.spec;
-        let approval = spec.terms.approval.clone().unwrap_or_default();
-        let contact = approval.contact.clone().unwrap_or_else(|| spec.owner.contact.clone());
-        let people = text::count(usize::try_from(approval.count()).unwrap_or(1), "person").replace("persons", "people");
+    fn approval(&mut self, asked: &Asked, lifecycle: &ServiceAccountLifecycle, terms: &Effective) {
+        let approval = &terms.approval;
+        let contact = approval.contact.as_ref().unwrap_or(&lifecycle.spec.owner.contact);
+        let people = if approval.count == 1 { "1 person".to_owned() } else { format!("{} people", approval.count) };
         let who = format!(
-            "{people} with the verb approve on {}, not you; ask {contact}",
+            "{people} with the verb approve on {}, not you (ask {contact})",
             asked.lease.spec.lifecycle_ref.name
         );
-        match approval.kind() {
+        let wait = approval.timeout;
+        match approval.kind.value {
             ApprovalType::NotRequired => self.say(Says::Yes, "approval", "nobody has to agree"),
             ApprovalType::Retrospective => {
                 let text = format!(
-                    "issued at once; within {} {who} must have agreed, or it is revoked and the lifecycle held",
-                    approval.timeout()
+                    "issued at once; it is revoked and the lifecycle held unless within {wait} it is agreed to by {who}"
                 );
                 self.say(Says::Yes, "approval", text);
             }
             ApprovalType::Required => {
-                self.say(Says::Wait, "approval", format!("needs {who}; an answer counts for {}", approval.timeout()))
+                self.say(Says::Wait, "approval", format!("to be agreed to within {wait} by {who}"))
             }
         }
     }
 }
 
+/// What policies make stricter.
+fn narrowed(terms: &Effective) -> Vec<String> {
+    let mut out = vec![];
+    let mut say = |by: Option<&String>, what: String| out.extend(by.map(|policy| format!("policy {policy}: {what}")));
+    say(terms.ttl_max.by.as_ref(), format!("a ttl of at most {}", terms.ttl_max.value));
+    for (name, limit) in [("maxActive", &terms.max_active), ("maxActivePerRequester", &terms.max_active_per_requester)]
+    {
+        if let Some(limit) = limit {
+            say(limit.by.as_ref(), format!("{name} {}", limit.value));
+        }
+    }
+    let kind = &terms.approval.kind;
+    say(kind.by.as_ref(), format!("approval {}", kind.value.as_str()));
+    for policy in &terms.narrowed_by {
+        say(Some(policy), "fewer deliveries, names of Secrets or audiences".into());
+    }
+    out
+}
+
 /// What a refusal is about.
 fn topic_of(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::NoGrants { .. } | Refusal::GrantUnknown { .. } | Refusal::RoleNotFound { .. } => "grants",
-        Refusal::TtlAboveMax { .. } | Refusal::TtlTooShortOffline { .. } => "ttl",
+        Refusal::PolicyStopped { .. }
+        | Refusal::NoPolicy
+        | Refusal::RoleForbidden { .. }
+        | Refusal::RuleForbidden { .. }
+        | Refusal::CrossNamespace { .. } => "policies",
+        Refusal::NoGrants { .. }
+        | Refusal::GrantUnknown { .. }
+        | Refusal::RoleNotFound { .. }
+        | Refusal::NamespaceNotFound { .. }
+        | Refusal::NamespaceForbidden { .. } => "grants",
+        Refusal::TtlAboveMax { .. } | Refusal::TtlTooShortOffline { .. } | Refusal::NotBeforeTooFar => "ttl",
         Refusal::DeliveryNotAllowed { .. } | Refusal::SecretNameNotAllowed { .. } => "delivery",
         Refusal::AudienceNotAllowed { .. } => "audiences",
         Refusal::TooManyActive { .. } | Refusal::TooManyForRequester { .. } => "quotas",

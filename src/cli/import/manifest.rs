@@ -10,8 +10,9 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use crate::{
-    api::{reasons::Outlives, status::PolicyRule},
+    api::status::PolicyRule,
     cli::view::{request, text::safe},
+    domain::outlives,
 };
 
 /// What a manifest is made from.
@@ -83,50 +84,6 @@ pub fn label(text: &str) -> String {
     if cut.is_empty() { "grant".into() } else { cut.to_owned() }
 }
 
-/// By what a holder of rules could leave something behind: the kinds that are told of, coarsely; the operator's own marks on a
-/// lease are the ones that count.
-#[must_use]
-pub fn outlives(rules: &[PolicyRule]) -> Vec<Outlives> {
-    let has = |list: &[String], words: &[&str]| list.iter().any(|x| x == "*" || words.contains(&x.as_str()));
-    let kinds: [(Outlives, &[&str], &[&str]); 8] = [
-        (Outlives::Watch, &["watch"], &[]),
-        (Outlives::Exec, &["create", "get"], &["pods/exec", "pods/attach", "pods/portforward"]),
-        (
-            Outlives::Workloads,
-            &["create", "update", "patch"],
-            &[
-                "pods",
-                "deployments",
-                "statefulsets",
-                "daemonsets",
-                "replicasets",
-                "jobs",
-                "cronjobs",
-                "replicationcontrollers",
-            ],
-        ),
-        (Outlives::Secrets, &["get", "list", "watch", "create", "update", "patch"], &["secrets"]),
-        (Outlives::Tokens, &["create"], &["serviceaccounts/token"]),
-        (
-            Outlives::Rbac,
-            &["create", "update", "patch", "bind", "escalate"],
-            &["roles", "rolebindings", "clusterroles", "clusterrolebindings"],
-        ),
-        (Outlives::Impersonate, &["impersonate"], &[]),
-        (
-            Outlives::Certificates,
-            &["create", "update", "patch", "approve", "sign"],
-            &["certificatesigningrequests", "certificatesigningrequests/approval", "signers"],
-        ),
-    ];
-    let touches = |rule: &PolicyRule, verbs: &[&str], resources: &[&str]| {
-        !rule.resources.is_empty()
-            && has(&rule.verbs, verbs)
-            && (resources.is_empty() || has(&rule.resources, resources))
-    };
-    kinds.into_iter().filter(|(_, v, r)| rules.iter().any(|rule| touches(rule, v, r))).map(|(mark, ..)| mark).collect()
-}
-
 /// The manifest. `rules` are those of a role that could be read.
 #[must_use]
 pub fn manifest(found: &Found, name: Option<&str>, rules: impl Fn(&Held) -> Option<Vec<PolicyRule>>) -> String {
@@ -158,7 +115,7 @@ pub fn manifest(found: &Found, name: Option<&str>, rules: impl Fn(&Held) -> Opti
             _ = writeln!(out, "  # A lifecycle has at most 16 grants: the rest belongs into another one.");
         }
         let mark = if n < 16 { "" } else { "# " };
-        for rule in rules(grant).iter().flat_map(|rules| outlives(rules)) {
+        for rule in rules(grant).iter().flat_map(|rules| outlives::of(rules)) {
             _ = writeln!(out, "  # {}: {}", grant.name, request::outlives(rule));
         }
         _ = writeln!(out, "  {mark}- name: {}", grant.name);

@@ -1,6 +1,7 @@
 //! Labelled facts below each other: what most views are made of.
 
 use super::text::safe;
+use crate::cli::output::{Hue, Style};
 
 /// Facts, each a label and its lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,15 +27,20 @@ impl Facts {
         }
     }
 
-    /// As aligned text; `label` colours a label.
+    /// As aligned text.
     #[must_use]
-    pub fn render(&self, label: impl Fn(&str) -> String) -> String {
+    pub fn render(&self, style: Style) -> String {
         let width = self.0.iter().map(|(label, _)| label.chars().count()).max().unwrap_or_default();
         let mut out = String::new();
         for (name, lines) in &self.0 {
             let padding = " ".repeat(width.saturating_sub(name.chars().count()));
             for (n, line) in lines.iter().enumerate() {
-                let head = if n == 0 { format!("{}{padding}", label(name)) } else { " ".repeat(width) };
+                let head = match n {
+                    0 => format!("{}{padding}", style.paint(hue(name), name)),
+                    _ => " ".repeat(width),
+                };
+                let stands_out = line.starts_with("+ ") || line.trim_start().starts_with("! ");
+                let line = if stands_out { style.paint(Hue::Waiting, line) } else { line.clone() };
                 out.push_str(format!("{head}  {line}").trim_end());
                 out.push('\n');
             }
@@ -45,7 +51,16 @@ impl Facts {
     /// As aligned text without colour.
     #[must_use]
     pub fn plain(&self) -> String {
-        self.render(str::to_owned)
+        self.render(Style::plain())
+    }
+}
+
+/// Labels stand back, unless they are a verdict.
+fn hue(label: &str) -> Hue {
+    match label {
+        "OK" => Hue::Good,
+        "DIFFERS" => Hue::Bad,
+        _ => Hue::Faint,
     }
 }
 

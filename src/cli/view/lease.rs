@@ -132,13 +132,13 @@ pub(crate) mod tests {
         });
         change(&mut lease);
         let mut lease: CredentialLease = serde_json::from_value(lease).unwrap();
-        if let Some(status) = &mut lease.status {
-            if let Some(request) = &mut status.request {
-                for grant in &mut request.grants {
-                    grant.rules_digest = crate::domain::rbac::digest(&grant.rules);
-                }
-                status.request_digest = Some(super::super::proof::digest(request).unwrap());
+        if let Some(status) = &mut lease.status
+            && let Some(request) = &mut status.request
+        {
+            for grant in &mut request.grants {
+                grant.rules_digest = crate::domain::rbac::digest(&grant.rules);
             }
+            status.request_digest = Some(super::super::proof::digest(request).unwrap());
         }
         lease
     }

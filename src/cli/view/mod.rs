@@ -6,7 +6,6 @@ pub mod lease;
 pub mod proof;
 pub mod request;
 pub mod stream;
-pub mod table;
 pub mod text;
 pub mod timeline;
 pub mod when;

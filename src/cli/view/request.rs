@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::{changes::Change, facts::Facts, lease, text};
-use crate::api::{
-    CredentialLease,
-    lifecycle::DeliveryType,
-    names,
-    reasons::Outlives,
-    status::{PolicyRule, ResolvedDelivery, ResolvedGrant, ResolvedRequest},
+use crate::{
+    api::{
+        CredentialLease,
+        lifecycle::DeliveryType,
+        names,
+        reasons::Outlives,
+        status::{PolicyRule, ResolvedDelivery, ResolvedGrant, ResolvedRequest},
+    },
+    domain::rbac,
 };
 
 /// What is shown beside the lease itself.
@@ -71,7 +74,9 @@ fn grant_facts(facts: &mut Facts, grant: &ResolvedGrant, read: Option<&Vec<Polic
     for rule in rules {
         facts.more(format!("  {rule}"));
     }
-    if rules.is_empty() {
+    if grant.rules_digest == rbac::digest(&[]) {
+        facts.more("  the role allows nothing");
+    } else if rules.is_empty() {
         facts.more(format!(
             "  its rules are not recorded here (digest {}): read them with kubectl get {} {} -n {} -o yaml",
             grant.rules_digest,
@@ -185,8 +190,12 @@ Changes    since payments/rollout-1, approved by alice:
 
     #[test]
     fn rules_that_no_status_holds_are_those_that_were_read() {
-        let unrecorded = |lease: &mut serde_json::Value| lease["status"]["request"]["grants"][0]["rules"] = json!([]);
-        assert!(shown(unrecorded, &Beside::default()).contains("kubectl get clusterrole payments-deploy"));
+        let unrecorded = waiting(|lease| lease["status"]["request"]["grants"][0]["rules"] = json!([]));
+        let mut request = lease::request(&unrecorded).unwrap().clone();
+        let shown = |request: &ResolvedRequest, beside: &Beside| facts(&unrecorded, request, beside).plain();
+        assert!(shown(&request, &Beside::default()).contains("the role allows nothing"));
+        request.grants[0].rules_digest = "sha256:1".into();
+        assert!(shown(&request, &Beside::default()).contains("kubectl get clusterrole payments-deploy"));
         let rule = PolicyRule {
             verbs: vec!["*".into()],
             resources: vec!["*".into()],
@@ -194,6 +203,6 @@ Changes    since payments/rollout-1, approved by alice:
             ..PolicyRule::default()
         };
         let beside = Beside { rules: BTreeMap::from([("deploy".into(), vec![rule])]), ..Beside::default() };
-        assert!(shown(unrecorded, &beside).contains("* on * of *"));
+        assert!(shown(&request, &beside).contains("* on * of *"));
     }
 }

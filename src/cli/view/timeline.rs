@@ -197,7 +197,7 @@ mod tests {
         assert!(text.contains("0.021 s after the end") && text.contains("12.500 s after the end"), "{text}");
         assert_eq!(decisions(&status).plain(), "Approved  by alice at 2026-11-24T12:00:00Z, for at most 5m\n");
         let head = head(&lease, "2026-11-24T13:10:00Z".parse().unwrap()).plain();
-        assert!(head.contains("Ended      2026-11-24T12:10:00Z (1h ago)"), "{head}");
+        assert!(head.contains("Ended      2026-11-24T12:10:00Z (60m ago)"), "{head}");
     }
 
     #[test]

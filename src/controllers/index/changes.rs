@@ -23,7 +23,11 @@ impl Index {
     /// A lease was created or changed.
     pub fn lease_applied(&self, lease: &CredentialLease) -> Wishes {
         let mut inner = self.inner();
-        let Some((uid, row)) = inner.admit(lease) else { return Wishes::default() };
+        let Some((uid, row)) = inner.admit(lease) else {
+            // Our own write: only what is counted over leases may be different.
+            let key = (lease.metadata.namespace.clone().unwrap_or_default(), lease.spec.lifecycle_ref.name.clone());
+            return Wishes { visits: vec![], lifecycles: vec![key] };
+        };
         let (namespace, lane, at) = (row.namespace.clone(), row.lane(), row.due());
         let lifecycle = (row.namespace.clone(), row.lifecycle.clone());
         self.tell(&mut inner, &uid, lease.status.as_ref());
@@ -58,22 +62,6 @@ impl Index {
         inner
             .mark(&uid, Presence::Gone)
             .map_or_else(Wishes::default, |namespace| Wishes::visit(uid, &namespace, Lane::End))
-    }
-
-    /// A namespace was seen. One that is being deleted ends what is leased in it: the cluster itself waits for seconds before it
-    /// removes anything there.
-    pub fn namespace_seen(&self, name: &str, terminating: bool) -> Wishes {
-        let mut inner = self.inner();
-        if !terminating {
-            inner.terminating.remove(name);
-            return Wishes::default();
-        }
-        if !inner.terminating.insert(name.to_owned()) {
-            return Wishes::default();
-        }
-        let lifecycles: Vec<_> =
-            inner.by_lifecycle.keys().filter(|(namespace, _)| namespace == name).cloned().collect();
-        Wishes { visits: lifecycles.iter().flat_map(|key| inner.wake_lifecycle(key)).collect(), lifecycles: vec![] }
     }
 
     /// A lifecycle was created or changed.
@@ -132,13 +120,13 @@ impl Index {
         let known = inner.leases.get(&lease).filter(|row| row.packed.is_some());
         // Whoever may write RoleBindings in some namespace can give one the label and the name of any lease's.
         let forgeable = matches!(child, Child::Binding(_));
-        let astray = forgeable && known.is_some_and(|row| row.namespace != id.namespace);
+        let astray = forgeable && known.is_some_and(|row| !inner.grants_into(row, &id.namespace));
         if astray || inner.deleted.contains_key(&id.uid) {
             return Wishes::default();
         }
         let epoch = inner.epoch(Source::Children(kind));
-        let place =
-            annotation.and_then(names::lease_in).filter(|(namespace, _)| !forgeable || *namespace == id.namespace);
+        let place = annotation.and_then(names::lease_in);
+        let place = place.filter(|(namespace, _)| !forgeable || inner.may_grant_into(namespace, &id.namespace));
         inner.keep_child(&lease, ChildRow { kind, child, id, ours: !forgeable, epoch });
         inner.count(&lease);
         if !inner.leases.contains_key(&lease) && (place.is_some() || !forgeable) {

@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inner, rows::ChildRow};
+use super::{
+    Inner, Source,
+    rows::{ChildRow, Row},
+};
 use crate::{
-    api::names::LeaseUid,
+    api::{lifecycle::Grant, names::LeaseUid},
     cluster::fence::Kind,
+    controllers::packed::Packed,
     domain::observed::{self, Child, Known, LeaseSeen, Memory, ObjectId},
 };
 
@@ -19,23 +23,60 @@ pub(super) fn kind_of(child: &Child) -> Kind {
     }
 }
 
-/// What an object tells of its lease; `None`: nothing. A RoleBinding that only a watch has told of may be anybody's: before it is
-/// used or deleted it is looked at, as one whose creation was not answered.
-fn known(row: &ChildRow, lease: &LeaseSeen) -> Option<Known> {
-    let Child::Binding(grant) = &row.child else { return Some(Known::Present(row.id.clone())) };
-    if row.id.namespace != lease.namespace {
-        return None;
-    }
+/// The objects of a lease, as a visit sees them.
+#[derive(Default)]
+pub(super) struct Children {
+    pub(super) known: BTreeMap<Child, Known>,
+    pub(super) strays: Vec<(Child, ObjectId)>,
+    pub(super) claims: Vec<(Child, ObjectId)>,
+}
+
+/// What an object tells of its lease.
+enum Tells {
+    Known(Known),
+    /// It is where the lease would have none: it is looked at before it is deleted.
+    Claim,
+    /// Nothing.
+    Nothing,
+}
+
+/// A RoleBinding that only a watch has told of may be anybody's: before it is used or deleted it is looked at, as one whose
+/// creation was not answered. `granted`: where each grant goes, as far as anything tells.
+fn tells(row: &ChildRow, lease: &LeaseSeen, granted: &BTreeMap<String, String>) -> Tells {
+    let Child::Binding(grant) = &row.child else { return Tells::Known(Known::Present(row.id.clone())) };
     let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
     if row.ours || recorded.is_some_and(|b| b.uid == row.id.uid) {
-        return Some(Known::Present(row.id.clone()));
+        return Tells::Known(Known::Present(row.id.clone()));
+    }
+    if granted.get(grant) != Some(&row.id.namespace) {
+        return Tells::Claim;
     }
     // In the place of one that was recorded: that one is gone.
     let replaced = recorded.is_some() && lease.status.end_time.is_none();
-    (!replaced).then_some(Known::Unknown)
+    if replaced { Tells::Nothing } else { Tells::Known(Known::Unknown) }
 }
 
 impl Inner {
+    /// Whether a lease may have bindings in a namespace: its lifecycle grants into it, or its status tells of one there.
+    pub(super) fn grants_into(&self, row: &Row, namespace: &str) -> bool {
+        let lifecycle = self.lifecycles.get(&(row.namespace.clone(), row.lifecycle.clone()));
+        let granted = |g: &Grant| g.namespace.as_deref().unwrap_or(&row.namespace) == namespace;
+        row.namespace == namespace
+            || lifecycle.is_some_and(|l| l.object.spec.grants.iter().any(granted))
+            || row.packed.as_ref().and_then(Packed::unpack).and_then(|lease| lease.status).is_some_and(|status| {
+                status.bindings.iter().any(|b| b.namespace == namespace)
+                    || status.request.iter().flat_map(|r| &r.grants).any(|g| g.namespace == namespace)
+            })
+    }
+
+    /// Whether a lease of one namespace could have bindings in another. While lifecycles are still being listed: perhaps.
+    pub(super) fn may_grant_into(&self, home: &str, namespace: &str) -> bool {
+        let grants = |g: &Grant| g.namespace.as_deref() == Some(namespace);
+        home == namespace
+            || !self.synced.contains(&Source::Lifecycles)
+            || self.lifecycles.iter().any(|(key, l)| key.0 == home && l.object.spec.grants.iter().any(grants))
+    }
+
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let rows = self.children.entry(lease.clone()).or_default();
         match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
@@ -82,23 +123,31 @@ impl Inner {
         uid: &LeaseUid,
         lease: &LeaseSeen,
         memory: &Memory,
-    ) -> (BTreeMap<Child, Known>, Vec<(Child, ObjectId)>) {
-        let (mut children, mut strays) = (BTreeMap::new(), vec![]);
+        granted: &BTreeMap<String, String>,
+    ) -> Children {
+        let mut all = Children::default();
         for row in self.children.get(uid).into_iter().flatten() {
-            let Some(known) = known(row, lease) else { continue };
-            match (children.get(&row.child), &known) {
-                (Some(Known::Present(_)), Known::Present(id)) => strays.push((row.child.clone(), id.clone())),
+            let known = match tells(row, lease, granted) {
+                Tells::Nothing => continue,
+                Tells::Claim => {
+                    all.claims.push((row.child.clone(), row.id.clone()));
+                    continue;
+                }
+                Tells::Known(known) => known,
+            };
+            match (all.known.get(&row.child), &known) {
+                (Some(Known::Present(_)), Known::Present(id)) => all.strays.push((row.child.clone(), id.clone())),
                 (Some(Known::Present(_)), _) => {}
-                _ => _ = children.insert(row.child.clone(), known),
+                _ => _ = all.known.insert(row.child.clone(), known),
             }
         }
         if !self.all_synced() {
-            self.recorded_children(lease, &mut children);
+            self.recorded_children(lease, &mut all.known);
         }
-        if let Some(secret) = observed::secret_known(lease, memory, children.contains_key(&Child::Account)) {
-            children.insert(Child::Secret, secret);
+        if let Some(secret) = observed::secret_known(lease, memory, all.known.contains_key(&Child::Account)) {
+            all.known.insert(Child::Secret, secret);
         }
-        (children, strays)
+        all
     }
 
     fn recorded_children(&self, lease: &LeaseSeen, children: &mut BTreeMap<Child, Known>) {

@@ -4,11 +4,13 @@
 //! resourceVersion than what is known, or for an object that we deleted, is ignored.
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
-//! `children`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `quota`, `records`.
+//! `children`, `decisions`, `guardrails`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `quota`, `records`.
 
 mod answers;
 mod changes;
 mod children;
+mod decisions;
+mod guardrails;
 mod observe;
 mod quota;
 mod records;
@@ -21,7 +23,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rows::{ChildRow, LifecycleRow, Row};
+use decisions::Decisions;
+use guardrails::Policies;
+use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
 pub use sources::{SOURCES, Source};
 
 use crate::{
@@ -34,6 +38,7 @@ use crate::{
     cluster::fence::Kind,
     domain::{
         agenda::Lane,
+        guards::Labels,
         observed::{Enforcement, RoleSeen, Settings},
     },
     runtime::audit::Audit,
@@ -80,11 +85,15 @@ struct Inner {
     children: HashMap<LeaseUid, Vec<ChildRow>>,
     /// UIDs of objects that we deleted and whose deletion the watch has not told yet.
     deleted: HashMap<String, Kind>,
-    /// Namespaces that are being deleted.
-    terminating: HashSet<String>,
+    namespaces: HashMap<String, NamespaceRow>,
+    /// Labels of every namespace.
+    labels: BTreeMap<String, Labels>,
+    policies: Policies,
+    decisions: Decisions,
     synced: HashSet<Source>,
     epochs: HashMap<Source, u64>,
     enforcement: Option<Enforcement>,
+    unproven_until: Option<Time>,
     api_audiences: Vec<String>,
     last_lease: HashMap<(String, String), Time>,
 }
@@ -112,7 +121,7 @@ impl Index {
     /// Whether the policies are in force.
     #[must_use]
     pub fn enforcement(&self) -> Enforcement {
-        self.inner().enforcement.clone().unwrap_or(Enforcement::Unknown)
+        self.inner().enforcement()
     }
 
     /// A lifecycle as it was last seen.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Index, Inner, Source};
+use super::{Index, Inner, Source, children::Children};
 use crate::{
     api::{
         lifecycle::{RoleKind, RoleRef},
@@ -24,7 +24,7 @@ impl Index {
 }
 
 impl Inner {
-    fn observe(&self, uid: &LeaseUid, settings: Settings) -> Option<Observed> {
+    pub(super) fn observe(&self, uid: &LeaseUid, settings: Settings) -> Option<Observed> {
         let row = self.leases.get(uid)?;
         let lease = row.packed.as_ref().and_then(Packed::unpack);
         let (spec, status, resource_version, generation) = match lease {
@@ -50,15 +50,23 @@ impl Inner {
         };
         let lifecycle_key = (row.namespace.clone(), row.lifecycle.clone());
         let lifecycle = self.lifecycle_seen(&lifecycle_key);
-        let (children, strays) = self.children_seen(uid, &lease, &row.memory);
+        let granted = granted(&lease, &lifecycle);
+        let Children { known: children, strays, claims } = self.children_seen(uid, &lease, &row.memory, &granted);
         let roles = self.roles_seen(&lease, &lifecycle);
+        let involved = granted.values().chain([&lease.namespace]);
+        let namespaces = involved.filter_map(|n| Some((n.clone(), self.labels.get(n)?.clone()))).collect();
         Some(Observed {
             live: self.live(&lifecycle_key, Some((uid, &row.requester))),
             enforcement: if self.all_synced() && !self.api_audiences.is_empty() {
-                self.enforcement.clone().unwrap_or(Enforcement::Unknown)
+                self.enforcement()
             } else {
                 Enforcement::Unknown
             },
+            unproven_until: self.unproven_until,
+            policies: self.policies.list(),
+            namespaces,
+            decisions: self.decisions.about(uid, &lifecycle_key, &row.requester),
+            held_by: self.held_by(&lifecycle_key),
             api_audiences: self.api_audiences.clone(),
             memory: row.memory.clone(),
             learned: Learned::default(),
@@ -67,6 +75,7 @@ impl Inner {
             roles,
             children,
             strays,
+            claims,
             settings,
         })
     }
@@ -75,7 +84,8 @@ impl Inner {
         match self.lifecycles.get(key) {
             Some(row) => LifecycleSeen::Present(Box::new(LifecycleFacts {
                 uid: row.object.metadata.uid.clone().unwrap_or_default(),
-                deleting: row.object.metadata.deletion_timestamp.is_some() || self.terminating.contains(&key.0),
+                deleting: row.object.metadata.deletion_timestamp.is_some()
+                    || self.namespaces.get(&key.0).is_some_and(|n| n.terminating),
                 spec: row.object.spec.clone(),
                 confirmed: false,
             })),
@@ -88,7 +98,10 @@ impl Inner {
         let (Some(spec), LifecycleSeen::Present(lifecycle)) = (&lease.spec, lifecycle) else { return BTreeMap::new() };
         let grants = spec.grants.iter().filter_map(|name| lifecycle.spec.grant(name));
         grants
-            .filter_map(|grant| Some((grant.name.clone(), self.role(&lease.namespace, &grant.role_ref)?.clone())))
+            .filter_map(|grant| {
+                let namespace = grant.namespace.as_deref().unwrap_or(&lease.namespace);
+                Some((grant.name.clone(), self.role(namespace, &grant.role_ref)?.clone()))
+            })
             .collect()
     }
 
@@ -96,4 +109,20 @@ impl Inner {
         let namespace = if role.kind == RoleKind::ClusterRole { "" } else { namespace };
         self.roles.get(&(role.kind, namespace.to_owned(), role.name.clone())).map(|(role, _)| role)
     }
+}
+
+/// Into which namespace each grant of the lease goes: as it was resolved, else as the lifecycle says.
+fn granted(lease: &LeaseSeen, lifecycle: &LifecycleSeen) -> BTreeMap<String, String> {
+    let mut granted: BTreeMap<String, String> = BTreeMap::new();
+    if let (Some(spec), LifecycleSeen::Present(lifecycle)) = (&lease.spec, lifecycle) {
+        for grant in spec.grants.iter().filter_map(|name| lifecycle.spec.grant(name)) {
+            let namespace = grant.namespace.clone().unwrap_or_else(|| lease.namespace.clone());
+            granted.insert(grant.name.clone(), namespace);
+        }
+    }
+    let resolved = lease.status.request.iter().flat_map(|r| &r.grants);
+    for grant in resolved.filter(|_| lease.status.issue_time.is_some()) {
+        granted.insert(grant.name.clone(), grant.namespace.clone());
+    }
+    granted
 }

@@ -22,10 +22,9 @@ impl Index {
     #[must_use]
     pub fn reserve(&self, uid: &LeaseUid) -> Option<Refusal> {
         let mut inner = self.inner();
-        let row = inner.leases.get(uid)?;
-        let (key, requester) = ((row.namespace.clone(), row.lifecycle.clone()), row.requester.clone());
-        let lifecycle = inner.lifecycles.get(&key)?.object.clone();
-        let refusal = terms::quota(inner.live(&key, Some((uid, &requester))), &lifecycle.spec, &requester);
+        let seen = inner.observe(uid, self.settings)?;
+        let requester = seen.lease.spec.as_ref().map(|s| s.requested_by.username.clone()).unwrap_or_default();
+        let refusal = terms::quota(seen.live, &seen.terms()?, &requester);
         if refusal.is_none()
             && let Some(row) = inner.leases.get_mut(uid)
         {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{Inner, Source};
 use crate::{
     api::{
-        CredentialLease, ServiceAccountLifecycle, Time, names::LeaseUid, reasons::Phase, status::CredentialLeaseStatus,
+        CredentialLease, ServiceAccountLifecycle, Time,
+        names::LeaseUid,
+        reasons::{EndReason, Phase},
+        status::CredentialLeaseStatus,
     },
     cluster::fence::Kind,
     controllers::packed::Packed,
@@ -33,6 +36,8 @@ pub(super) struct Row {
     pub(super) expires: Option<Time>,
     /// When it ended, if it has.
     pub(super) end: Option<Time>,
+    /// It was issued without an answer in time, and nobody has decided since.
+    pub(super) unanswered: bool,
     /// The last record that went into the audit stream.
     pub(super) told: i64,
     pub(super) memory: Memory,
@@ -47,6 +52,13 @@ pub(super) struct ChildRow {
     pub(super) id: ObjectId,
     /// Nobody else can have made it: only the operator writes in the issuing namespace; elsewhere our own call said so.
     pub(super) ours: bool,
+    pub(super) epoch: u64,
+}
+
+/// What is kept of one namespace besides its labels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamespaceRow {
+    pub(super) terminating: bool,
     pub(super) epoch: u64,
 }
 
@@ -73,10 +85,16 @@ impl Row {
             created: Time::from_millis(0),
             expires: None,
             end: None,
+            unanswered: false,
             told: 0,
             memory: Memory::default(),
             epoch: 0,
         }
+    }
+
+    /// Whether its object is there, as far as is known.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.presence, Presence::Exists | Presence::Deleting | Presence::Unreadable)
     }
 
     pub(super) fn is_final(&self) -> bool {
@@ -106,7 +124,10 @@ impl Row {
         self.ended = status.end_time.is_some();
         self.end = status.end_time;
         self.phase = status.phase;
-        self.expires = status.expiration_time.or(self.expires);
+        // Whoever takes an approval back takes the deadline with it; what was issued keeps its own.
+        self.expires = status.expiration_time.or(self.expires.filter(|_| self.issued));
+        let answered = status.decisions.iter().any(|d| Some(d.time) >= status.end_time);
+        self.unanswered = status.end_reason == Some(EndReason::ApprovalMissing) && !answered;
     }
 }
 

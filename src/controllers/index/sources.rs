@@ -16,11 +16,15 @@ pub enum Source {
     Roles(RoleKind),
     Children(Kind),
     Namespaces,
+    Decisions,
+    Policies,
 }
 
 /// Every source there is.
-pub const SOURCES: [Source; 9] = [
+pub const SOURCES: [Source; 11] = [
     Source::Namespaces,
+    Source::Policies,
+    Source::Decisions,
     Source::Leases,
     Source::Lifecycles,
     Source::Roles(RoleKind::Role),
@@ -46,8 +50,9 @@ impl Index {
             Source::Lifecycles => inner.sweep_lifecycles(epoch),
             Source::Roles(kind) => inner.sweep_roles(kind, epoch),
             Source::Children(kind) => inner.sweep_children(kind, epoch),
-            // One that is gone has nothing left in it to be ended.
-            Source::Namespaces => Wishes::default(),
+            Source::Namespaces => inner.sweep_namespaces(epoch),
+            Source::Decisions => inner.sweep_decisions(epoch),
+            Source::Policies => inner.sweep_policies(epoch),
         };
         let mut wishes = wishes;
         // Only the first time: later lists wake what they change.

@@ -19,7 +19,7 @@ fn uid() -> LeaseUid {
 /// An index of a process that has just started.
 fn started() -> Index {
     let (audit, _) = Audit::to(std::io::sink());
-    Index::new(audit, Settings { retention_millis: 1 }, Time::from_millis(NOW))
+    Index::new(audit, Settings { retention_millis: 1, require_policy: false }, Time::from_millis(NOW))
 }
 
 /// An index whose first lists are there, all of them empty.
@@ -102,7 +102,9 @@ fn a_rolebinding_that_only_bears_our_name_is_looked_at_before_it_counts() {
     let index = synced();
     _ = index.lease_applied(&lease(7, |l| l["status"] = json!({})));
     _ = binding(&index, "ns", "forged", "ns/lease");
-    assert_eq!(seen(&index), Known::Unknown, "neither used nor deleted unseen");
+    assert_eq!(seen(&index), Known::Absent, "not used unseen");
+    let claims = index.observe(&uid()).unwrap().claims;
+    assert_eq!(claims.len(), 1, "nor deleted unseen: {claims:?}");
     let id = ObjectId { namespace: "ns".into(), name: names::binding(&uid(), "a"), uid: "forged".into() };
     let call = Call::Create(Child::Binding("a".into()));
     index.note(&index.observe(&uid()).unwrap(), &call, &Answer::Present(id.clone()));
@@ -121,6 +123,7 @@ fn a_rolebinding_of_another_namespace_is_no_part_of_a_lease() {
     let observed = index.observe(&uid()).unwrap();
     assert!(matches!(&observed.children[&Child::Binding("a".into())], Known::Present(id) if id.uid == "ours"));
     assert_eq!(observed.strays, []);
+    assert!(observed.claims.iter().all(|(_, id)| id.uid == "forged"), "looked at when the lease ends, and left alone");
 }
 
 #[test]

@@ -41,11 +41,33 @@ impl Inner {
 
     pub(super) fn wake_role(&self, (kind, namespace, name): &RoleKey) -> Wishes {
         let refers = |(ns, _): &(String, String), row: &LifecycleRow| {
-            (namespace.is_empty() || ns == namespace)
-                && row.object.spec.grants.iter().any(|g| g.role_ref.kind == *kind && g.role_ref.name == *name)
+            row.object.spec.grants.iter().any(|g| {
+                g.role_ref.kind == *kind
+                    && g.role_ref.name == *name
+                    && (namespace.is_empty() || g.namespace.as_ref().unwrap_or(ns) == namespace)
+            })
         };
         let lifecycles: Vec<_> =
             self.lifecycles.iter().filter(|(key, row)| refers(key, row)).map(|(key, _)| key.clone()).collect();
         Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
+    }
+
+    /// A namespace was created, relabelled or is going: lifecycles in it, and those that grant into it.
+    pub(super) fn wake_namespace(&self, name: &str) -> Wishes {
+        let concerned = |(namespace, _): &(String, String), row: &LifecycleRow| {
+            namespace == name || row.object.spec.grants.iter().any(|g| g.namespace.as_deref() == Some(name))
+        };
+        let mut lifecycles: Vec<_> =
+            self.lifecycles.iter().filter(|(key, row)| concerned(key, row)).map(|(key, _)| key.clone()).collect();
+        // Leases may be there whose lifecycle is not.
+        let orphans = self.by_lifecycle.keys().filter(|key| key.0 == name && !self.lifecycles.contains_key(*key));
+        lifecycles.extend(orphans.cloned());
+        Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
+    }
+
+    /// Something that may concern every lease has changed.
+    pub(super) fn wake_all_moving(&self) -> Wishes {
+        let visits = self.by_lifecycle.keys().flat_map(|key| self.wake_lifecycle(key)).collect();
+        Wishes { visits, lifecycles: self.lifecycles.keys().cloned().collect() }
     }
 }

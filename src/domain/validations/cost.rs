@@ -92,6 +92,7 @@ const FIELDS: &[(&str, Weight)] = &[
     ("lease.grants", texts(16, 63)),
     ("lease.audiences", texts(4, 253)),
     ("lease.delivery", chars(16)),
+    ("lease.outlives", texts(16, 16)),
     ("lifecycle.name", chars(253)),
     ("lifecycle.namespace", chars(63)),
     ("lifecycle.class", chars(16)),
@@ -102,6 +103,8 @@ const FIELDS: &[(&str, Weight)] = &[
     ("requester.uid", chars(256)),
     ("requester.groups", texts(256, 256)),
     ("requester.podName", chars(253)),
+    ("approval.type", chars(16)),
+    ("approval.count", Weight::SMALL),
     ("now", Weight::SMALL),
 ];
 

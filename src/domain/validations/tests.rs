@@ -3,6 +3,7 @@ use std::time::{Duration as StdDuration, Instant};
 use serde_json::json;
 
 use super::*;
+use crate::api::{CredentialLease, ServiceAccountLifecycle};
 
 fn lifecycle() -> ServiceAccountLifecycle {
     serde_json::from_value(json!({
@@ -46,9 +47,27 @@ fn lease() -> CredentialLease {
     .unwrap()
 }
 
+fn asked(lease: &CredentialLease, now: Time) -> Input {
+    let lifecycle = lifecycle();
+    let terms = Effective::of(&lifecycle.spec.terms, &[]);
+    let asked = Asked {
+        namespace: "payments",
+        name: "tonight",
+        spec: &lease.spec,
+        ttl: lease.spec.ttl.unwrap_or(terms.ttl_default),
+        outlives: &[Outlives::Exec],
+    };
+    Input::of(&asked, &lifecycle.spec, &terms, now)
+}
+
 /// 2026-11-25, a Wednesday, 13:37 UTC.
 fn input() -> Input {
-    Input::of(&lease(), &lifecycle(), "2026-11-25T13:37:00Z".parse().unwrap())
+    asked(&lease(), "2026-11-25T13:37:00Z".parse().unwrap())
+}
+
+fn sample_input() -> Input {
+    let lifecycle = lifecycle();
+    sample("payments", "nightly", &lifecycle.spec, &Effective::of(&lifecycle.spec.terms, &[]))
 }
 
 fn run(expression: &str, input: &Input) -> Result<bool, Problem> {
@@ -82,10 +101,12 @@ fn everything_documented_can_be_asked_for() {
         "now < timestamp('2027-01-01T00:00:00Z') && now + lease.ttl > now",
         "lease.ttl <= (lifecycle.class == 'BreakGlass' ? duration('1h') : duration('30m'))",
         "has(lease.ticket) && lease['ticket'] == 'CHG-42'",
+        "approval.type == 'NotRequired' && approval.count == 0",
+        "approval.type == 'Required' || 'Exec' in lease.outlives || !lease.outlives.exists(o, o == 'Watch')",
         "lease.ticket.matches('^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$') || lease.ticket.size() < 10",
     ] {
         assert_eq!(run(expression, &input()), Ok(true), "{expression}");
-        assert!(run(expression, &sample(&lifecycle())).is_ok(), "{expression} on the sample");
+        assert!(run(expression, &sample_input()).is_ok(), "{expression} on the sample");
     }
 }
 
@@ -93,7 +114,7 @@ fn everything_documented_can_be_asked_for() {
 fn what_a_lease_leaves_out_has_a_value() {
     let mut lease = lease();
     (lease.spec.ttl, lease.spec.ticket) = (None, None);
-    let input = Input::of(&lease, &lifecycle(), Time::from_millis(0));
+    let input = asked(&lease, Time::from_millis(0));
     assert_eq!(run("lease.ttl == duration('15m') && lease.ticket == ''", &input), Ok(true));
     assert_eq!(run("lease.ticket.matches('^CHG-[0-9]+$')", &input), Ok(false));
 }

@@ -5,9 +5,9 @@ use crate::{
     api::{
         Duration as ApiDuration, Time,
         lease::Identity,
-        lifecycle::{Class, DeliveryType, Owner},
+        lifecycle::{ApprovalType, Class, DeliveryType, Owner},
     },
-    domain::validations::{LeaseInput, LifecycleInput},
+    domain::validations::{ApprovalInput, LeaseInput, LifecycleInput},
 };
 
 const LONG: Duration = Duration::from_secs(30);
@@ -23,6 +23,7 @@ fn input() -> Input {
             grants: vec!["deploy".into()],
             audiences: vec![],
             delivery: DeliveryType::Secret,
+            outlives: vec![],
         },
         lifecycle: LifecycleInput {
             name: "nightly".into(),
@@ -32,6 +33,7 @@ fn input() -> Input {
             purpose: "moves money".into(),
         },
         requester: Identity { username: "alice".into(), ..Identity::default() },
+        approval: ApprovalInput { kind: ApprovalType::NotRequired, count: 0 },
         now: Time::from_millis(0),
     }
 }
@@ -58,12 +60,12 @@ fn patient_puppets() -> Evaluator {
     Evaluator::with(LONG, puppet).unwrap()
 }
 
-fn rules(expressions: &[&str]) -> Vec<(String, String)> {
-    expressions.iter().map(|expression| ((*expression).to_owned(), format!("not {expression}"))).collect()
+fn rules(expressions: &[&str]) -> Vec<Validation> {
+    expressions.iter().map(|e| Validation { expression: (*e).to_owned(), message: format!("not {e}") }).collect()
 }
 
 async fn problems(evaluator: &Evaluator, expressions: &[&str]) -> Result<Vec<(usize, Option<Problem>)>, Overrun> {
-    let violations = evaluator.evaluate(rules(expressions), input(), LONG).await?;
+    let violations = evaluator.evaluate(&rules(expressions), input(), LONG).await?;
     Ok(violations.into_iter().map(|violation| (violation.rule, violation.problem)).collect())
 }
 
@@ -82,7 +84,7 @@ async fn every_violated_rule_is_told_with_its_message() {
     let evaluator = Evaluator::start().unwrap();
     let expressions =
         ["lease.ttl <= duration('30m')", "'sre' in requester.groups", "lease.nmae == ''", "1", "lease.ticket == ''"];
-    let violations = evaluator.evaluate(rules(&expressions), input(), LONG).await.unwrap();
+    let violations = evaluator.evaluate(&rules(&expressions), input(), LONG).await.unwrap();
     let expected =
         [(1, None), (2, Some(Problem::UnknownName("lease.nmae".into()))), (3, Some(Problem::NotBool("int".into())))];
     let expected =
@@ -155,7 +157,8 @@ async fn what_waits_too_long_or_in_too_long_a_queue_is_refused() {
     let evaluator = patient_puppets();
     let short = Duration::from_millis(60);
     let busy = [problems(&evaluator, &["200", "true"]), problems(&evaluator, &["200", "true"])];
-    let late = evaluator.evaluate(rules(&["200"]), input(), short);
+    let slow = rules(&["200"]);
+    let late = evaluator.evaluate(&slow, input(), short);
     let (busy, late) = tokio::join!(futures::future::join_all(busy), late);
     assert_eq!(late, Err(Overrun::Deadline));
     assert!(busy.iter().all(|answer| *answer == Ok(vec![])), "{busy:?}");
@@ -175,7 +178,8 @@ async fn what_waits_too_long_or_in_too_long_a_queue_is_refused() {
 async fn nobody_waits_for_a_caller_that_is_gone() {
     let evaluator = patient_puppets();
     for _ in 0..50 {
-        let never = evaluator.evaluate(rules(&["200"]), input(), LONG);
+        let slow = rules(&["200"]);
+        let never = evaluator.evaluate(&slow, input(), LONG);
         assert!(tokio::time::timeout(Duration::from_millis(1), never).await.is_err());
     }
     let start = Instant::now();

@@ -22,6 +22,10 @@ pub async fn is_free(ground: &Ground) -> Result<()> {
     for way in WAYS {
         backstop(ground, way).await.with_context(|| format!("a backstop deleted by {way}"))?;
         lease(ground, way).await.with_context(|| format!("a lease deleted by {way}"))?;
+        let said = decision(&fresh("said"), "Denied", "dev", json!({"username": "admin"}));
+        let said = ground.does(Who::Admin, Call::post(decisions(&ground.namespace), said)).await?;
+        let name = said["metadata"]["name"].as_str().context("no name")?;
+        gone(ground, &format!("{}/{name}", decisions(&ground.namespace)), Some(way)).await?;
         let name = fresh("cycle");
         ground.does(Who::Author, Call::post(lifecycles(&ground.namespace), lifecycle(&name, json!([])))).await?;
         gone(ground, &format!("{}/{name}", lifecycles(&ground.namespace)), Some(way)).await?;

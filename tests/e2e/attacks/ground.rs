@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     call::{Answer, Call},
+    independence::{Place, RIGHTS, bob},
     shapes::*,
     table::Plan,
 };
@@ -35,12 +36,22 @@ pub enum Who {
     Leased,
     /// A certificate with the group of the issuing namespace.
     Infiltrator,
+    /// May approve and revoke leases of lifecycle `nightly`, and nothing else; groups `leads` and `duty`.
+    Boss,
+    /// May revoke them, not approve.
+    Guard,
+    /// May approve them, and holds one right more: the one of this number in [`super::independence::RIGHTS`].
+    Bob(usize),
 }
 
 /// The cluster and what stands on it.
 pub struct Ground {
     pub lab: Lab,
     pub namespace: String,
+    /// A namespace with a Role `reader` that nobody of here may bind.
+    pub vault: String,
+    /// One where [`Who::Author`] and [`Who::Tenant`] may.
+    pub annex: String,
     /// The account of a lease that lives: its requester is [`Who::Ci`], its audiences the API server's and [`STS`].
     pub account: String,
     /// The UID in its name.
@@ -71,11 +82,12 @@ impl Ground {
             let tenant = lab.tenant("bank").await?;
             (tenant.namespace.clone(), tenant.author.client.clone())
         };
+        let (vault, annex) = (lab.tenant("vault").await?.namespace, lab.tenant("annex").await?.namespace);
         let plane = &lab.plane;
         let by_name = |name: &str, groups: &[&str]| plane.user(name, groups).map(|user| user.client);
         let operator =
             plane.token_client(lab.kubectl(&["create", "token", "leasehold", "-n", SYSTEM], None).await?.trim())?;
-        let clients = BTreeMap::from([
+        let mut clients = BTreeMap::from([
             (Who::Operator, operator),
             (Who::Admin, plane.admin()),
             (Who::Tenant, by_name("tenant", &[])?),
@@ -83,7 +95,12 @@ impl Ground {
             (Who::Dev, by_name("dev", &["dev", "ops"])?),
             (Who::Editor, by_name("editor", &[])?),
             (Who::Infiltrator, by_name("infiltrator", &["system:serviceaccounts:leasehold-leases"])?),
+            (Who::Boss, by_name("boss", &["leads", "duty"])?),
+            (Who::Guard, by_name("guard", &[])?),
         ]);
+        for number in 0..RIGHTS.len() {
+            clients.insert(Who::Bob(number), by_name(&bob(number), &[])?);
+        }
         let (uid, ended_uid) = (fresh_uid(), fresh_uid());
         let now = jiff::Timestamp::now().as_second();
         let account = format!("{namespace}.nightly.{uid}.{}", now + 3600);
@@ -91,6 +108,8 @@ impl Ground {
         let mut ground = Self {
             lab,
             namespace,
+            vault,
+            annex,
             account,
             uid,
             ended,
@@ -101,6 +120,7 @@ impl Ground {
             clients,
         };
         ground.people().await?;
+        ground.deciders().await?;
         ground.things().await?;
         ground.leases(&ended_uid).await?;
         Ok(ground)
@@ -112,7 +132,8 @@ impl Ground {
         let all = ["create", "get", "list", "update", "patch", "delete"];
         let much = json!([
             {"apiGroups": ["leasehold.dev"], "verbs": all,
-                "resources": ["credentialleases", "credentialleases/status", "serviceaccountlifecycles", "serviceaccountlifecycles/status"]},
+                "resources": ["credentialleases", "credentialleases/status", "serviceaccountlifecycles", "serviceaccountlifecycles/status",
+                    "credentialleasedecisions"]},
             {"apiGroups": [""], "resources": ["secrets", "configmaps"], "verbs": all},
             {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": all},
             {"apiGroups": [RBAC], "resources": ["rolebindings"], "verbs": all},
@@ -121,6 +142,7 @@ impl Ground {
         let asks = json!([
             {"apiGroups": ["leasehold.dev"], "resources": ["serviceaccountlifecycles"], "verbs": ["lease"], "resourceNames": ["nightly"]},
             {"apiGroups": ["leasehold.dev"], "resources": ["credentialleases"], "verbs": all},
+            {"apiGroups": ["leasehold.dev"], "resources": ["credentialleasedecisions"], "verbs": ["create"]},
         ]);
         let every_account = group("system:serviceaccounts");
         let roles = [
@@ -151,6 +173,53 @@ impl Ground {
         self.does(Who::Admin, Call::post(core(&namespace, "serviceaccounts"), json!({"metadata": {"name": "ci"}})))
             .await?;
         self.ci_by_pod().await
+    }
+
+    /// Who may decide about leases of lifecycle `nightly`.
+    async fn deciders(&self) -> Result<()> {
+        let namespace = &self.namespace;
+        let word =
+            json!({"apiGroups": ["leasehold.dev"], "resources": ["credentialleasedecisions"], "verbs": ["create"]});
+        let may = |verb| rule("leasehold.dev", "serviceaccountlifecycles", verb, &["nightly"]);
+        let of = |name: &str, subjects: Value| binding(name, ("Role", name), subjects);
+        let mut approvers = vec![user("infiltrator"), group("system:serviceaccounts"), user("boss")];
+        approvers.extend((0..RIGHTS.len()).map(|number| user(&bob(number))));
+        let mut roles = vec![
+            (namespace, role("approver", json!([word, may("approve")])), of("approver", json!(approvers))),
+            (
+                namespace,
+                role("revoker", json!([word, may("revoke")])),
+                of("revoker", json!([user("boss"), user("guard")])),
+            ),
+            (
+                &self.annex,
+                role("binds", json!([rule(RBAC, "roles", "bind", &["reader"])])),
+                of("binds", json!([user(&format!("{namespace}-author")), user("tenant")])),
+            ),
+        ];
+        let mut cluster_roles = vec![];
+        for (number, right) in RIGHTS.iter().enumerate() {
+            let (name, rules) = (bob(number), json!([right.rule()]));
+            let subjects = json!([user(&name)]);
+            match right.place {
+                Place::Here => roles.push((namespace, role(&name, rules), of(&name, subjects))),
+                Place::Elsewhere => roles.push((&self.vault, role(&name, rules), of(&name, subjects))),
+                Place::Cluster => {
+                    let mut role = role(&name, rules);
+                    role["kind"] = json!("ClusterRole");
+                    cluster_roles.push((role, cluster_binding(&name, &name, subjects)));
+                }
+            }
+        }
+        for (namespace, role, binding) in roles {
+            self.does(Who::Admin, Call::post(rbac(namespace, "roles"), role)).await?;
+            self.does(Who::Admin, Call::post(rbac(namespace, "rolebindings"), binding)).await?;
+        }
+        for (role, binding) in cluster_roles {
+            self.does(Who::Admin, Call::post(cluster_rbac("clusterroles"), role)).await?;
+            self.does(Who::Admin, Call::post(cluster_rbac("clusterrolebindings"), binding)).await?;
+        }
+        Ok(())
     }
 
     /// A token of a pod's, as a pipeline has it.

@@ -3,8 +3,10 @@
 
 mod call;
 mod collector;
+mod decisions;
 mod enforcement;
 mod ground;
+mod independence;
 mod issuing;
 mod lifecycles;
 mod races;
@@ -14,6 +16,7 @@ mod rights;
 mod secrets;
 mod self_limit;
 mod shapes;
+mod stamping;
 mod table;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -48,6 +51,8 @@ fn tables() -> Vec<Table> {
         requests::update(),
         requests::status(),
         lifecycles::author(),
+        decisions::decides(),
+        independence::independence(),
         issuing::namespace(),
         issuing::tokens(),
         issuing::subjects(),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     call::Call,
+    decisions::on_decision,
     ground::{Ground, Who::*},
     shapes::*,
     table::{Plan, Table},
@@ -120,6 +121,17 @@ pub fn update() -> Table {
             let patch = json!({"metadata": {"ownerReferences": [g.owner("gone")]}});
             on_lease(g, json!({"ownerReferences": [g.owner("kube-root-ca.crt")]}), |path| Call::patch(path, patch))
         })
+        .attack("S6", Tenant, "puts a dead owner on a decision", move |g| {
+            on_decision(g, json!({}), |path| Call::patch(path, json!({"metadata": {"ownerReferences": [dead()]}})))
+        })
+        .attack("S6", Tenant, "renames an owner of a decision, keeping its UID", |g| {
+            let patch = json!({"metadata": {"ownerReferences": [g.owner("gone")]}});
+            on_decision(g, json!({"ownerReferences": [g.owner("kube-root-ca.crt")]}), |path| Call::patch(path, patch))
+        })
+        .lawful(Tenant, "labels a decision", |g| {
+            on_decision(g, json!({}), |path| Call::patch(path, json!({"metadata": {"labels": {"a": "b"}}})))
+        })
+        .lawful(Operator, "sweeps a decision", |g| on_decision(g, json!({}), Call::delete))
         .lawful(Tenant, "labels a lease", |g| {
             on_lease(g, json!({}), |path| Call::patch(path, json!({"metadata": {"labels": {"a": "b"}}})))
         })
@@ -137,6 +149,9 @@ fn on_status(g: &Ground, kind: &str, status: Value) -> Plan {
         return on_lease(g, json!({}), patch);
     }
     let name = fresh("forged");
+    if kind == "policy" {
+        return patch(format!("{}/{name}", policies())).after(Admin, Call::post(policies(), policy(&name)));
+    }
     patch(format!("{}/{name}", lifecycles(&g.namespace)))
         .after(Author, Call::post(lifecycles(&g.namespace), lifecycle(&name, json!([]))))
 }
@@ -155,6 +170,10 @@ pub fn status() -> Table {
         .attack("status", Tenant, "clears a lifecycle's counters", |g| {
             on_status(g, "lifecycle", json!({"activeLeases": 0}))
         })
+        .attack("status", Admin, "says that a guardrail guards nothing", |g| {
+            on_status(g, "policy", json!({"lifecycles": 0, "violating": 0}))
+        })
+        .lawful(Operator, "counts what a guardrail guards", |g| on_status(g, "policy", json!({"lifecycles": 1})))
         .lawful(Operator, "says what became of a lease", |g| on_status(g, "lease", json!({"phase": "Pending"})))
         .lawful(Operator, "counts a lifecycle's leases", |g| on_status(g, "lifecycle", json!({"activeLeases": 1})))
 }

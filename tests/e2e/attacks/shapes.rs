@@ -45,6 +45,14 @@ pub fn leases(namespace: &str) -> String {
     format!("/apis/leasehold.dev/v1alpha1/namespaces/{namespace}/credentialleases")
 }
 
+pub fn decisions(namespace: &str) -> String {
+    format!("/apis/leasehold.dev/v1alpha1/namespaces/{namespace}/credentialleasedecisions")
+}
+
+pub fn policies() -> String {
+    "/apis/leasehold.dev/v1alpha1/credentialleasepolicies".to_owned()
+}
+
 pub fn lifecycles(namespace: &str) -> String {
     format!("/apis/leasehold.dev/v1alpha1/namespaces/{namespace}/serviceaccountlifecycles")
 }
@@ -138,6 +146,10 @@ pub fn grant(name: &str, kind: &str, role: &str) -> Value {
     json!({"name": name, "roleRef": {"kind": kind, "name": role}})
 }
 
+pub fn grant_into(namespace: &str, name: &str, kind: &str, role: &str) -> Value {
+    json!({"name": name, "namespace": namespace, "roleRef": {"kind": kind, "name": role}})
+}
+
 pub fn lifecycle(name: &str, grants: Value) -> Value {
     json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle", "metadata": {"name": name}, "spec": {
         "owner": {"team": "a", "contact": "b"}, "purpose": "x", "class": "Workload", "grants": grants,
@@ -151,6 +163,24 @@ pub fn lease(name: &str, requested_by: Value) -> Value {
         "lifecycleRef": {"name": "nightly"}, "grants": ["read"], "ttl": "10m", "reason": "an attack",
         "delivery": {"type": "TokenRequest"}, "requestedBy": requested_by,
     }})
+}
+
+/// A decision about a lease of lifecycle `nightly`.
+pub fn decision(name: &str, decision: &str, requester: &str, decided_by: Value) -> Value {
+    let mut spec = json!({
+        "leaseRef": {"name": "some-lease", "uid": "5f2c8a8e-0000-4000-8000-000000000000"},
+        "lifecycleRef": {"name": "nightly"}, "requester": requester, "decision": decision,
+        "reason": "an attack", "decidedBy": decided_by,
+    });
+    if decision == "Approved" {
+        spec["requestDigest"] = json!(format!("sha256:{}", "0".repeat(64)));
+    }
+    json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeaseDecision", "metadata": {"name": name}, "spec": spec})
+}
+
+/// A guardrail that says nothing.
+pub fn policy(name: &str) -> Value {
+    json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeasePolicy", "metadata": {"name": name}, "spec": {}})
 }
 
 pub fn token_request(seconds: i64, audiences: &[&str]) -> Value {

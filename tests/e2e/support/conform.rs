@@ -24,7 +24,11 @@ pub fn is_conform(lease: &CredentialLease) -> Result<()> {
     let phase = status.phase.context("no phase")?;
     ensure!(says("Ready").is_none(), "a lease has no condition Ready");
     ensure!(
-        reconciling == matches!(phase, Phase::Pending | Phase::Issuing | Phase::Ending),
+        reconciling
+            == matches!(
+                phase,
+                Phase::Pending | Phase::AwaitingApproval | Phase::Scheduled | Phase::Issuing | Phase::Ending
+            ),
         "{phase}: Reconciling {reconciling}"
     );
     ensure!(stalled == matches!(phase, Phase::Denied | Phase::Failed), "{phase}: Stalled {stalled}");

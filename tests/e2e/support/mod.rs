@@ -4,6 +4,7 @@ mod conform;
 mod holder;
 mod lab;
 mod operator;
+mod people;
 mod tenant;
 pub mod trail;
 
@@ -15,6 +16,7 @@ pub use conform::{condition_of, is_conform};
 pub use holder::{Holder, code, since};
 pub use lab::Lab;
 pub use operator::Operator;
+pub use people::Person;
 pub use tenant::Tenant;
 
 /// Held by whoever measures to the millisecond, and by whoever does what would delay all others, such as to start a control

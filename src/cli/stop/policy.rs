@@ -1,0 +1,153 @@
+//! The policy that is a stop. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::core::ObjectMeta;
+
+use crate::{
+    api::{
+        CredentialLease, CredentialLeasePolicy, CredentialLeasePolicySpec, Time,
+        lifecycle::StopPolicy,
+        policy::{PolicyMatch, Selector},
+    },
+    cli::view::lease,
+};
+
+/// Label of the policies that `stop` makes, and `resume` may take away.
+pub const LABEL_STOP: &str = "leasehold.dev/stop";
+/// Annotation with why.
+pub const ANNOTATION_REASON: &str = "leasehold.dev/reason";
+
+/// What a stop is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Reaching(BTreeMap<String, String>),
+    Lifecycles(BTreeMap<String, String>),
+    Everything,
+}
+
+impl Scope {
+    /// The labels it goes by.
+    #[must_use]
+    pub fn selector(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            Self::Reaching(labels) | Self::Lifecycles(labels) => Some(labels),
+            Self::Everything => None,
+        }
+    }
+
+    /// Whether a live lease is within it, given the namespaces whose labels match.
+    #[must_use]
+    pub fn covers(&self, lease: &CredentialLease, namespaces: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Lifecycles(_) => namespaces.contains(lease::namespace(lease)),
+            Self::Reaching(_) => namespaces.iter().any(|namespace| lease::reaches(lease, namespace)),
+        }
+    }
+
+    /// What it stops, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Reaching(labels) => format!("whatever is granted into namespaces with {}", pairs(labels)),
+            Self::Lifecycles(labels) => format!("whatever is leased in namespaces with {}", pairs(labels)),
+            Self::Everything => "everything".into(),
+        }
+    }
+}
+
+/// Labels as a selector writes them.
+#[must_use]
+pub fn pairs(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// Labels from `key=value,key=value`.
+///
+/// # Errors
+/// What is no label.
+pub fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let pair = |part: &str| {
+        let (key, value) = part.split_once('=').ok_or_else(|| format!("`{part}` is no label: write key=value"))?;
+        if key.is_empty() {
+            Err(format!("`{part}` has no key: write key=value"))
+        } else {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+    };
+    text.split(',').map(pair).collect()
+}
+
+/// The policy that stops.
+#[must_use]
+pub fn policy(name: &str, scope: &Scope, hold: bool, reason: Option<&str>) -> CredentialLeasePolicy {
+    let selector = scope.selector().map(|labels| Selector { match_labels: labels.clone(), ..Selector::default() });
+    let matched = match scope {
+        Scope::Reaching(_) => Some(PolicyMatch { grant_namespaces: selector, ..PolicyMatch::default() }),
+        Scope::Lifecycles(_) => Some(PolicyMatch { lifecycle_namespaces: selector, ..PolicyMatch::default() }),
+        Scope::Everything => None,
+    };
+    CredentialLeasePolicy {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(BTreeMap::from([(LABEL_STOP.into(), "true".into())])),
+            annotations: reason.map(|reason| BTreeMap::from([(ANNOTATION_REASON.into(), reason.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        spec: CredentialLeasePolicySpec {
+            r#match: matched,
+            stop_policy: Some(if hold { StopPolicy::Hold } else { StopPolicy::HoldAndRevoke }),
+            ..CredentialLeasePolicySpec::default()
+        },
+        status: None,
+    }
+}
+
+/// `stop-<yyyymmdd>-<hhmm>` in UTC.
+#[must_use]
+pub fn default_name(now: Time) -> String {
+    // `2026-11-24T12:34:…Z`, of which the digits up to the minute are taken.
+    let text = now.to_string();
+    let digits: String = text.chars().filter(char::is_ascii_digit).take(12).collect();
+    let (date, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
+    format!("stop-{date}-{time}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::view::lease::tests::waiting;
+
+    #[test]
+    fn a_stop_is_a_policy_that_says_what_and_why() {
+        let scope = Scope::Reaching(labels("env=prod,tier=1").unwrap());
+        let object = serde_json::to_value(policy("stop-1", &scope, false, Some("leak"))).unwrap();
+        assert_eq!(
+            object["metadata"],
+            json!({"name": "stop-1", "labels": {LABEL_STOP: "true"}, "annotations": {ANNOTATION_REASON: "leak"}})
+        );
+        let matched = json!({"grantNamespaces": {"matchLabels": {"env": "prod", "tier": "1"}}});
+        assert_eq!(object["spec"], json!({"match": matched, "stopPolicy": "HoldAndRevoke"}));
+        let object = serde_json::to_value(policy("x", &Scope::Everything, true, None)).unwrap();
+        assert_eq!(object["spec"], json!({"stopPolicy": "Hold"}));
+        assert!(labels("env").is_err() && labels("=x").is_err() && labels("").is_err());
+    }
+
+    #[test]
+    fn a_stop_is_named_for_the_minute_it_was_made_in() {
+        assert_eq!(default_name("2026-11-24T12:34:56.789Z".parse().unwrap()), "stop-20261124-1234");
+    }
+
+    #[test]
+    fn it_is_known_what_ends() {
+        let (lease, set) =
+            (waiting(|_| {}), |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<_>>());
+        let (reaching, lifecycles) = (Scope::Reaching(BTreeMap::new()), Scope::Lifecycles(BTreeMap::new()));
+        assert!(reaching.covers(&lease, &set(&["payments-prod"])) && !reaching.covers(&lease, &set(&["payments"])));
+        assert!(lifecycles.covers(&lease, &set(&["payments"])) && !lifecycles.covers(&lease, &set(&["payments-prod"])));
+        assert!(Scope::Everything.covers(&lease, &set(&[])));
+    }
+}

@@ -1,0 +1,172 @@
+//! The decisions, by the lease they name, and those that cover equal requests.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use super::{Index, Inner, Source, Wish, Wishes};
+use crate::{
+    api::{CredentialLeaseDecision, Time, decision::DecisionType, names::LeaseUid},
+    domain::{
+        agenda::Lane,
+        observed::{DecisionSeen, ObjectId},
+    },
+};
+
+/// The most decisions of one lease that are looked at. Those that are against it always are.
+const MOST: usize = 64;
+
+/// Namespace, lifecycle and requester: whose requests a decision may cover.
+type Covers = (String, String, String);
+
+struct Row {
+    namespace: String,
+    seen: Arc<DecisionSeen>,
+    epoch: u64,
+}
+
+/// Every decision there is.
+#[derive(Default)]
+pub(super) struct Decisions {
+    rows: HashMap<String, Row>,
+    by_lease: HashMap<String, BTreeSet<String>>,
+    repeating: HashMap<Covers, BTreeSet<String>>,
+}
+
+impl Decisions {
+    /// The decisions that name a lease, and those that may cover it.
+    pub(super) fn about(&self, lease: &LeaseUid, lifecycle: &(String, String), requester: &str) -> Vec<DecisionSeen> {
+        let covers = (lifecycle.0.clone(), lifecycle.1.clone(), requester.to_owned());
+        let (own, repeating) = (self.by_lease.get(lease.as_str()), self.repeating.get(&covers));
+        if own.is_none() && repeating.is_none() {
+            return vec![];
+        }
+        let uids: BTreeSet<&String> = own.into_iter().chain(repeating).flatten().collect();
+        let here = uids.into_iter().filter_map(|uid| self.rows.get(uid)).filter(|row| row.namespace == lifecycle.0);
+        let mut all: Vec<&Arc<DecisionSeen>> = here.map(|row| &row.seen).collect();
+        all.sort_by_key(|d| (d.spec.decision == DecisionType::Approved, d.created));
+        all.into_iter().take(MOST).map(|d| (**d).clone()).collect()
+    }
+
+    fn insert(&mut self, namespace: &str, seen: DecisionSeen, epoch: u64) {
+        let uid = seen.uid.clone();
+        self.by_lease.entry(seen.spec.lease_ref.uid.clone()).or_default().insert(uid.clone());
+        if seen.spec.repeat_for.is_some() {
+            self.repeating.entry(covers(namespace, &seen)).or_default().insert(uid.clone());
+        }
+        self.rows.insert(uid, Row { namespace: namespace.to_owned(), seen: Arc::new(seen), epoch });
+    }
+
+    fn remove(&mut self, uid: &str) -> Option<Row> {
+        let row = self.rows.remove(uid)?;
+        without(&mut self.by_lease, &row.seen.spec.lease_ref.uid, uid);
+        without(&mut self.repeating, &covers(&row.namespace, &row.seen), uid);
+        Some(row)
+    }
+}
+
+fn covers(namespace: &str, seen: &DecisionSeen) -> Covers {
+    (namespace.to_owned(), seen.spec.lifecycle_ref.name.clone(), seen.spec.requester.clone())
+}
+
+fn without<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<String>>, key: &K, uid: &str) {
+    if let Some(uids) = map.get_mut(key) {
+        uids.remove(uid);
+        if uids.is_empty() {
+            map.remove(key);
+        }
+    }
+}
+
+impl Index {
+    /// A decision was created. It is immutable, so later events tell nothing new.
+    pub fn decision_applied(&self, decision: &CredentialLeaseDecision) -> Wishes {
+        let mut inner = self.inner();
+        let epoch = inner.epoch(Source::Decisions);
+        let metadata = &decision.metadata;
+        let (Some(namespace), Some(uid)) = (metadata.namespace.as_deref(), metadata.uid.clone()) else {
+            return Wishes::default();
+        };
+        if let Some(row) = inner.decisions.rows.get_mut(&uid) {
+            row.epoch = epoch;
+            return Wishes::default();
+        }
+        let seen = DecisionSeen {
+            uid,
+            name: metadata.name.clone().unwrap_or_default(),
+            created: metadata.creation_timestamp.as_ref().map_or(Time::from_millis(0), Time::from),
+            spec: decision.spec.clone(),
+        };
+        let wishes = inner.wake_decided(namespace, &seen);
+        inner.decisions.insert(namespace, seen, epoch);
+        wishes
+    }
+
+    /// A decision was deleted: an approval that is not used yet no longer counts.
+    pub fn decision_deleted(&self, uid: &str) -> Wishes {
+        let mut inner = self.inner();
+        let Some(row) = inner.decisions.remove(uid) else { return Wishes::default() };
+        inner.wake_decided(&row.namespace, &row.seen)
+    }
+
+    /// Decisions of leases that are long gone, and that cover no further request.
+    #[must_use]
+    pub fn stale_decisions(&self, now: Time) -> Vec<ObjectId> {
+        let inner = self.inner();
+        if !inner.all_synced() {
+            return vec![];
+        }
+        let retention = self.settings.retention_millis;
+        let over = |row: &&Row| {
+            let lease = LeaseUid::parse(&row.seen.spec.lease_ref.uid);
+            let gone = lease.is_none_or(|uid| !inner.leases.contains_key(&uid));
+            let covers = row.seen.spec.repeat_for.map_or(0, |d| d.as_secs().saturating_mul(1000));
+            gone && now.since(row.seen.created) > retention.saturating_add(covers)
+        };
+        let rows = inner.decisions.rows.values().filter(over);
+        rows.map(|row| ObjectId {
+            namespace: row.namespace.clone(),
+            name: row.seen.name.clone(),
+            uid: row.seen.uid.clone(),
+        })
+        .collect()
+    }
+}
+
+impl Inner {
+    /// The lease that is decided on, and those that wait and may be covered. What is against a lease is for the ending lane.
+    fn wake_decided(&self, namespace: &str, seen: &DecisionSeen) -> Wishes {
+        if !self.all_synced() {
+            return Wishes::default();
+        }
+        let uid = LeaseUid::parse(&seen.spec.lease_ref.uid);
+        let named =
+            uid.and_then(|uid| Some((self.leases.get(&uid)?, uid))).filter(|(row, _)| row.namespace == namespace);
+        let mut visits: Vec<Wish> = named
+            .into_iter()
+            .map(|(row, lease)| {
+                let against = seen.spec.decision != DecisionType::Approved && !row.is_final() && !row.ended;
+                let lane = if against { Lane::End } else { row.lane() };
+                Wish { lease, namespace: namespace.to_owned(), lane, at: None }
+            })
+            .collect();
+        if seen.spec.repeat_for.is_some() {
+            let waiting = self.wake_lifecycle(&(namespace.to_owned(), seen.spec.lifecycle_ref.name.clone()));
+            visits.extend(waiting.into_iter().filter(|wish| wish.lane == Lane::Issue));
+        }
+        Wishes { visits, lifecycles: vec![] }
+    }
+
+    pub(super) fn sweep_decisions(&mut self, epoch: u64) -> Wishes {
+        let lost: Vec<String> =
+            self.decisions.rows.iter().filter(|(_, row)| row.epoch < epoch).map(|(uid, _)| uid.clone()).collect();
+        let mut wishes = Wishes::default();
+        for uid in lost {
+            if let Some(row) = self.decisions.remove(&uid) {
+                wishes.extend(self.wake_decided(&row.namespace, &row.seen));
+            }
+        }
+        wishes
+    }
+}

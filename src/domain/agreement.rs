@@ -1,0 +1,267 @@
+//! Who agreed: which decisions count, which do not and why, and from when on the lease runs.
+//!
+//! A decision counts if it names this very lease (or covers it as an equal, later request), agrees to exactly the document that
+//! would be issued, was made in time by somebody who may approve now, is not the requester and could not act as the requester.
+//! Nothing here is remembered: the verdict is made again from the decisions and the authorizer's answers whenever it matters.
+
+use super::{
+    observed::{DecisionSeen, Observed},
+    request,
+};
+use crate::api::{
+    Duration, Time,
+    decision::DecisionType,
+    lifecycle::{ApprovalType, Independence},
+    reasons::EndReason,
+};
+
+/// Why a decision does not count, as the end of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("it names another lifecycle than the lease's")]
+    OtherLifecycle,
+    #[error("it names another requester than the lease's")]
+    OtherRequester,
+    #[error("what it agreed to is not what would be issued now: {0}")]
+    Void(String),
+    #[error("nobody agrees to his own request")]
+    OwnRequest,
+    #[error("it came after the time for an answer")]
+    TooLate,
+    #[error("who decided may no longer approve this lifecycle")]
+    MayNotApprove,
+    #[error("who decided could act as the requester (approval.independence is Required)")]
+    NotIndependent,
+    #[error("the same person has decided before")]
+    SamePerson,
+    #[error("it was created while the admission policies were not in force")]
+    Unproven,
+}
+
+/// An approval that counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted<'a> {
+    pub decision: &'a DecisionSeen,
+    /// It was made for an earlier, equal request.
+    pub repeats: bool,
+}
+
+/// Where the agreement of a lease stands.
+#[derive(Clone, Debug)]
+pub struct Standing<'a> {
+    pub kind: ApprovalType,
+    pub required: usize,
+    /// Approvals that count, in the order of their creation, one a person.
+    pub counted: Vec<Counted<'a>>,
+    /// Decisions that would count if the authorizer says so; it has not been asked in this visit.
+    pub unasked: Vec<&'a DecisionSeen>,
+    pub ignored: Vec<(&'a DecisionSeen, Why)>,
+    /// Until when an answer counts.
+    pub until: Time,
+    pub contact: Option<String>,
+    pub independence: Independence,
+}
+
+/// From when on a lease runs, and how long at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    pub start: Time,
+    pub max_ttl: Option<Duration>,
+}
+
+impl Standing<'_> {
+    /// Whether enough people have agreed.
+    #[must_use]
+    pub fn is_agreed(&self) -> bool {
+        self.counted.len() >= self.required
+    }
+
+    /// Whether enough could have agreed, if the authorizer says so of those who were not asked about.
+    #[must_use]
+    pub fn may_be_agreed(&self) -> bool {
+        self.counted.len() + self.unasked.len() >= self.required
+    }
+}
+
+/// A decision that ends or refuses the lease, whatever else was decided: `Revoked`, or `Denied` by one who may approve. What
+/// only takes away is believed as admission let it pass: ending waits for no question.
+#[must_use]
+pub fn against(seen: &Observed) -> Option<&DecisionSeen> {
+    let mut all: Vec<&DecisionSeen> = own(seen)
+        .filter(|d| d.spec.decision != DecisionType::Approved && mismatch(seen, d).is_none())
+        .filter(|d| d.spec.decision == DecisionType::Revoked || d.spec.decided_by.username != d.spec.requester)
+        .collect();
+    all.sort_by_key(|d| (d.created, d.uid.as_str()));
+    all.first().copied()
+}
+
+/// Decisions that name this very lease.
+fn own(seen: &Observed) -> impl Iterator<Item = &DecisionSeen> {
+    seen.decisions.iter().filter(|d| d.spec.lease_ref.uid == seen.lease.uid.as_str())
+}
+
+/// Policy checked the decider's right on what the decision names: that has to be what the lease names.
+fn mismatch(seen: &Observed, decision: &DecisionSeen) -> Option<Why> {
+    let spec = seen.lease.spec.as_ref()?;
+    if decision.spec.lifecycle_ref.name != spec.lifecycle_ref.name {
+        Some(Why::OtherLifecycle)
+    } else if decision.spec.requester != spec.requested_by.username {
+        Some(Why::OtherRequester)
+    } else {
+        None
+    }
+}
+
+/// Where the agreement stands; `None` where there is no spec or no lifecycle to tell the terms.
+#[must_use]
+pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
+    let terms = seen.terms()?.approval;
+    let kind = terms.kind.value;
+    let until = seen.lease.created.plus(terms.timeout);
+    let mut standing = Standing {
+        kind,
+        required: if kind == ApprovalType::NotRequired { 0 } else { usize::try_from(terms.count).unwrap_or(1) },
+        counted: vec![],
+        unasked: vec![],
+        ignored: vec![],
+        until,
+        contact: terms.contact,
+        independence: terms.independence,
+    };
+    if kind == ApprovalType::NotRequired {
+        return Some(standing);
+    }
+    let resolved = request::current(seen)?;
+    let mut approvals: Vec<(&DecisionSeen, bool)> = seen
+        .decisions
+        .iter()
+        .filter(|d| d.spec.decision == DecisionType::Approved)
+        .filter_map(|d| {
+            let repeats = d.spec.lease_ref.uid != seen.lease.uid.as_str();
+            (!repeats || covers(seen, d, terms.max_repeat, &resolved.digest)).then_some((d, repeats))
+        })
+        .collect();
+    approvals.sort_by_key(|(d, _)| (d.created, d.uid.as_str()));
+    for (decision, repeats) in approvals {
+        let why = mismatch(seen, decision)
+            .or_else(|| faulty(seen, decision, &resolved, if repeats { None } else { Some(until) }))
+            .or_else(|| standing.has_word_of(decision).then_some(Why::SamePerson));
+        match (why, seen.learned.deciders.get(&decision.uid)) {
+            (Some(why), _) => standing.ignored.push((decision, why)),
+            (None, None) => standing.unasked.push(decision),
+            (None, Some(decider)) if !decider.may => standing.ignored.push((decision, Why::MayNotApprove)),
+            (None, Some(decider))
+                if terms.independence == Independence::Required
+                    && (decider.acts_as_requester || decision.spec.independence == Some(Independence::Recorded)) =>
+            {
+                standing.ignored.push((decision, Why::NotIndependent));
+            }
+            (None, Some(_)) => standing.counted.push(Counted { decision, repeats }),
+        }
+    }
+    Some(standing)
+}
+
+impl Standing<'_> {
+    fn has_word_of(&self, decision: &DecisionSeen) -> bool {
+        let by = &decision.spec.decided_by.username;
+        self.counted
+            .iter()
+            .map(|c| c.decision)
+            .chain(self.unasked.iter().copied())
+            .any(|d| d.spec.decided_by.username == *by)
+    }
+}
+
+/// Whether an approval of an earlier request covers this one: an equal request of the same requester, soon enough after it.
+fn covers(seen: &Observed, decision: &DecisionSeen, max_repeat: Option<Duration>, digest: &str) -> bool {
+    let (Some(repeat), Some(max)) = (decision.spec.repeat_for, max_repeat) else { return false };
+    let until = decision.created.plus(repeat.min(max));
+    decision.created <= seen.lease.created
+        && seen.lease.created <= until
+        && decision.spec.request_digest.as_deref() == Some(digest)
+}
+
+fn faulty(seen: &Observed, decision: &DecisionSeen, resolved: &request::Resolved, until: Option<Time>) -> Option<Why> {
+    if decision.spec.request_digest.as_deref() != Some(resolved.digest.as_str()) {
+        let changes = if resolved.changes.is_empty() {
+            "its requestDigest is not the lease's status.requestDigest".to_owned()
+        } else {
+            resolved.changes.join("; ")
+        };
+        return Some(Why::Void(changes));
+    }
+    let by = &decision.spec.decided_by;
+    let requester = seen.lease.spec.as_ref().map(|s| &s.requested_by);
+    let same_uid = |r: &crate::api::lease::Identity| r.uid.is_some() && r.uid == by.uid;
+    if requester.is_some_and(|r| r.username == by.username || same_uid(r)) {
+        return Some(Why::OwnRequest);
+    }
+    if until.is_some_and(|until| decision.created > until) {
+        return Some(Why::TooLate);
+    }
+    seen.unproven_until.is_some_and(|at| decision.created <= at).then_some(Why::Unproven)
+}
+
+/// The answer to a lease that was issued without one in time, and holds its lifecycle since.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Late<'a> {
+    /// No answer is due, or the status tells of it.
+    NotDue,
+    /// Nobody has decided yet.
+    Missing,
+    /// Somebody approved; whether he may has to be asked.
+    Ask(&'a DecisionSeen),
+    /// Somebody who may has decided.
+    Given(&'a DecisionSeen),
+}
+
+/// Where the answer to a lease stands that ended because there was none in time. One word of one who may approve is enough: it
+/// says that somebody has looked.
+#[must_use]
+pub fn late_answer(seen: &Observed) -> Late<'_> {
+    let status = &seen.lease.status;
+    let Some(ended) = status.end_time.filter(|_| status.end_reason == Some(EndReason::ApprovalMissing)) else {
+        return Late::NotDue;
+    };
+    if status.decisions.iter().any(|d| d.time >= ended && d.decision != DecisionType::Revoked) {
+        return Late::NotDue;
+    }
+    let of_others = |d: &&DecisionSeen| {
+        mismatch(seen, d).is_none() && d.created >= ended && d.spec.decided_by.username != d.spec.requester
+    };
+    let mut asked = Late::Missing;
+    for decision in own(seen).filter(of_others) {
+        match decision.spec.decision {
+            DecisionType::Denied => return Late::Given(decision),
+            DecisionType::Approved if decision.spec.request_digest == status.request_digest => {
+                match seen.learned.deciders.get(&decision.uid) {
+                    Some(decider) if decider.may => return Late::Given(decision),
+                    Some(_) => {}
+                    None => asked = Late::Ask(decision),
+                }
+            }
+            _ => {}
+        }
+    }
+    asked
+}
+
+/// From when on the lease runs; `None` while not enough people have agreed. All of these are times that the API server has
+/// stored, so the answer is the same after any crash.
+#[must_use]
+pub fn agreed(seen: &Observed) -> Option<Agreed> {
+    let asked = seen.lease.spec.as_ref().and_then(|s| s.not_before);
+    let earliest = asked.map_or(seen.lease.created, |at| at.max(seen.lease.created));
+    let standing = standing(seen)?;
+    if standing.kind == ApprovalType::NotRequired {
+        return Some(Agreed { start: earliest, max_ttl: None });
+    }
+    let max_ttl = standing.counted.iter().filter_map(|c| c.decision.spec.max_ttl).min();
+    if standing.kind == ApprovalType::Retrospective {
+        return Some(Agreed { start: earliest, max_ttl });
+    }
+    // The deciding one is the last of those that were needed.
+    let deciding = standing.counted.get(standing.required.checked_sub(1)?)?.decision.created;
+    Some(Agreed { start: earliest.max(deciding), max_ttl })
+}

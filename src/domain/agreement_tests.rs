@@ -1,0 +1,429 @@
+//! Who agrees, when it counts and when not, against the model.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    agenda::Lane,
+    guards::PolicySeen,
+    observed::{DeciderSeen, DecisionSeen, Memory},
+    request,
+    world::{Fault, START, World, rule, uid},
+};
+use crate::api::{
+    Time,
+    condition::{self, ConditionStatus},
+    reasons::{EndReason, Phase},
+};
+
+fn asking(approval: serde_json::Value) -> World {
+    let mut world = World::new("TokenRequest");
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = approval;
+    world
+}
+
+fn waits(world: &World) -> bool {
+    world.status.phase == Some(Phase::AwaitingApproval)
+}
+
+fn active(world: &World) -> bool {
+    world.status.phase == Some(Phase::Active)
+}
+
+fn at_rest(world: &World) -> bool {
+    world.status.phase.is_some_and(Phase::is_final)
+}
+
+/// A decision as admission lets it pass, `after` seconds after the request.
+fn word(world: &World, by: &str, decision: &str, after: i64) -> DecisionSeen {
+    let mut spec = json!({
+        "leaseRef": {"name": "lease", "uid": uid().as_str()}, "lifecycleRef": {"name": "lc"}, "requester": "ci",
+        "decision": decision, "reason": "because", "decidedBy": {"username": by},
+    });
+    if decision == "Approved" {
+        spec["requestDigest"] = json!(world.status.request_digest);
+    }
+    DecisionSeen {
+        uid: format!("{by}-{decision}-{after}"),
+        name: format!("by-{by}"),
+        created: Time::from_millis(START + after * 1000),
+        spec: serde_json::from_value(spec).unwrap(),
+    }
+}
+
+fn decide(world: &mut World, by: &str, decision: &str, after: i64) {
+    let word = word(world, by, decision, after);
+    world.now = world.now.max(word.created.as_millis());
+    world.decisions.push(word);
+}
+
+fn approved_message(world: &World) -> String {
+    condition::find(&world.status.conditions, "Approved").map(|c| c.message.clone()).unwrap_or_default()
+}
+
+/// Waits, is agreed to after 10 s, and runs to its end.
+fn agreed_life(faults: Vec<(usize, Fault)>) -> World {
+    let (mut world, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
+    world.faults = faults;
+    world.run(&mut memory, |w| waits(w) || at_rest(w));
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, at_rest);
+    world
+}
+
+#[test]
+fn nothing_is_made_before_somebody_agrees_and_the_lease_runs_from_then_on() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    assert!(world.objects.is_empty() && world.status.expiration_time.is_none());
+    let resolved = world.status.request.clone().unwrap();
+    assert_eq!(request::digest_of(&resolved), world.status.request_digest);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, active);
+    assert_eq!(world.status.expiration_time, Some(Time::from_millis(START + 70_000)), "a minute from the agreement");
+    assert_eq!(world.status.request, Some(resolved), "what was agreed to is what is issued");
+    let counted: Vec<&str> = world.status.decisions.iter().map(|d| d.by.as_str()).collect();
+    assert_eq!((counted, world.status.approvals.as_ref().unwrap().summary.as_str()), (vec!["alice"], "1 of 1"));
+    world.run(&mut memory, at_rest);
+    let events: Vec<&str> = world.status.history.as_ref().unwrap().records.iter().map(|r| r.event.as_str()).collect();
+    assert_eq!(
+        events,
+        ["Requested", "AwaitingApproval", "Approved", "Allowed", "Issued", "Ended", "Removed", "Revoked"]
+    );
+}
+
+#[test]
+fn an_approval_becomes_a_credential_in_the_calls_of_an_unasked_issue() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    world.calls.clear();
+    world.run(&mut memory, active);
+    let kinds: Vec<String> =
+        world.calls.iter().map(|c| format!("{c:?}").split(['(', ' ']).next().unwrap().to_owned()).collect();
+    assert_eq!(
+        kinds.join(" "),
+        "CheckAccess CheckDecider Reserve Create Create Create Create ReadRole ReadRole Create Create WriteStatus"
+    );
+}
+
+#[test]
+fn a_fault_at_any_call_of_an_agreed_life_ends_the_same() {
+    let calls = agreed_life(vec![]).calls.len();
+    for at in 1..=calls {
+        for fault in Fault::ALL {
+            let world = agreed_life(vec![(at, fault)]);
+            let what = format!("{fault:?} at call {at}");
+            assert!(world.ours().is_empty() && world.live_tokens() == 0 && at_rest(&world), "{what}");
+            assert_eq!(
+                world.status.end_time,
+                Some(Time::from_millis(START + 70_000)),
+                "{what}: the deadline is the same"
+            );
+        }
+    }
+}
+
+#[test]
+fn two_must_be_two_people() {
+    let (mut world, mut memory) = (asking(json!({"count": 2})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    decide(&mut world, "alice", "Approved", 11);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    assert!(waits(&world) && world.objects.is_empty());
+    // In the same millisecond as the first: both count.
+    decide(&mut world, "bob", "Approved", 10);
+    world.run(&mut memory, active);
+    assert_eq!(world.status.expiration_time, Some(Time::from_millis(START + 70_000)));
+}
+
+#[test]
+fn what_does_not_count_says_why_and_issues_nothing() {
+    type Spoil = fn(&mut World, &mut DecisionSeen);
+    let table: [(&str, Spoil); 9] = [
+        ("another lifecycle", |_, d| d.spec.lifecycle_ref.name = "other".into()),
+        ("another requester", |_, d| d.spec.requester = "somebody".into()),
+        ("what it agreed to is not", |_, d| d.spec.request_digest = Some("sha256:00".into())),
+        ("his own request", |_, d| d.spec.decided_by.username = "ci".into()),
+        ("may no longer approve", |w, _| {
+            w.deciders.insert("alice".into(), DeciderSeen { may: false, acts_as_requester: false });
+        }),
+        ("could act as the requester", |w, _| {
+            w.deciders.insert("alice".into(), DeciderSeen { may: true, acts_as_requester: true });
+        }),
+        ("could act as the requester", |_, d| {
+            d.spec.independence = Some(crate::api::lifecycle::Independence::Recorded);
+        }),
+        ("after the time for an answer", |_, d| d.created = Time::from_millis(START + 301_000)),
+        ("policies were not in force", |w, d| {
+            w.unproven_until = Some(-1);
+            d.created = Time::from_millis(START - 2_000);
+        }),
+    ];
+    for (why, spoil) in table {
+        let (mut world, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
+        world.run(&mut memory, waits);
+        let mut word = word(&world, "alice", "Approved", 10);
+        spoil(&mut world, &mut word);
+        world.decisions.push(word);
+        world.run(&mut memory, |w| approved_message(w).contains("not counted") || at_rest(w));
+        assert!(approved_message(&world).contains(why), "{why}: {}", approved_message(&world));
+        assert!(world.objects.is_empty(), "{why}");
+        world.run(&mut memory, at_rest);
+        assert_eq!(world.status.end_reason, Some(EndReason::ApprovalTimeout), "{why}");
+        assert_eq!(world.status.phase, Some(Phase::Denied));
+    }
+}
+
+#[test]
+fn a_decision_for_another_lease_is_not_even_looked_at() {
+    let (mut world, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
+    world.run(&mut memory, waits);
+    let mut word = word(&world, "alice", "Approved", 10);
+    word.spec.lease_ref.uid = "6f2c8a8e-0000-4000-8000-000000000000".into();
+    world.decisions.push(word);
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::ApprovalTimeout));
+}
+
+#[test]
+fn an_equal_request_is_covered_for_a_while_if_the_terms_say_so() {
+    for (repeat, max, age, covered) in [
+        (Some("2h"), Some("1h"), 3000, true),
+        (Some("2h"), Some("1h"), 3700, false),
+        (Some("30m"), Some("1h"), 3000, false),
+        (Some("2h"), None, 10, false),
+        (None, Some("1h"), 10, false),
+    ] {
+        let approval = max.map_or(json!({}), |max| json!({"maxRepeat": max}));
+        let (mut first, mut memory) = (asking(approval.clone()), Memory::default());
+        first.run(&mut memory, waits);
+        let mut word = word(&first, "alice", "Approved", -age);
+        word.spec.repeat_for = repeat.map(|r| r.parse().unwrap());
+        word.spec.lease_ref.uid = "6f2c8a8e-0000-4000-8000-000000000000".into();
+        word.spec.lease_ref.name = "earlier".into();
+        let (mut world, mut memory) = (asking(approval), Memory::default());
+        world.decisions.push(word.clone());
+        world.run(&mut memory, |w| active(w) || waits(w));
+        assert_eq!(active(&world), covered, "repeatFor {repeat:?}, maxRepeat {max:?}, {age} s before");
+        if covered {
+            assert_eq!(world.status.decisions[0].repeats.as_deref(), Some("earlier"));
+            assert_eq!(
+                world.status.expiration_time,
+                Some(Time::from_millis(START + 60_000)),
+                "it runs from the request"
+            );
+        }
+        // Another request than the one that was agreed to is not covered.
+        let (mut other, mut memory) = (asking(json!({"maxRepeat": "1h"})), Memory::default());
+        other.ttl = Some("61s");
+        other.decisions.push(word);
+        other.run(&mut memory, |w| active(w) || waits(w));
+        assert!(waits(&other));
+    }
+}
+
+#[test]
+fn the_shortest_life_that_was_agreed_to_counts() {
+    let (mut world, mut memory) = (asking(json!({"count": 2})), Memory::default());
+    world.run(&mut memory, waits);
+    for (by, max) in [("alice", Some("40s")), ("bob", None)] {
+        let mut word = word(&world, by, "Approved", 10);
+        word.spec.max_ttl = max.map(|m| m.parse().unwrap());
+        world.decisions.push(word);
+    }
+    world.now = START + 10_000;
+    world.run(&mut memory, active);
+    assert_eq!(world.status.expiration_time, Some(Time::from_millis(START + 50_000)));
+}
+
+#[test]
+fn one_denial_denies_whatever_else_was_decided() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    decide(&mut world, "bob", "Denied", 11);
+    world.run(&mut memory, at_rest);
+    assert_eq!((world.status.phase, world.status.end_reason), (Some(Phase::Denied), Some(EndReason::DecisionDenied)));
+    assert!(world.objects.is_empty() && world.tokens.is_empty());
+    assert_eq!(world.status.decisions.iter().map(|d| d.by.as_str()).collect::<Vec<_>>(), ["bob"]);
+    let condition = condition::find(&world.status.conditions, "Approved").unwrap();
+    assert_eq!((condition.status, condition.message.as_str()), (ConditionStatus::False, "bob denied it: because"));
+}
+
+#[test]
+fn a_denial_or_a_revocation_ends_an_active_lease_without_a_question() {
+    for (decision, by) in [("Denied", "bob"), ("Revoked", "bob"), ("Revoked", "ci")] {
+        let (mut world, mut memory) = (asking(json!({"type": "NotRequired"})), Memory::default());
+        world.run(&mut memory, active);
+        world.calls.clear();
+        decide(&mut world, by, decision, 5);
+        world.run(&mut memory, at_rest);
+        assert_eq!(world.status.end_reason, Some(EndReason::DecisionRevoked), "{decision}");
+        assert_eq!(world.status.phase, Some(Phase::Revoked));
+        assert!(
+            format!("{:?}", world.calls[0]).starts_with("Delete"),
+            "the first call takes away: {:?}",
+            world.calls[0]
+        );
+        let record = world.status.history.unwrap().records.into_iter().find(|r| r.event.as_str() == "Ended").unwrap();
+        assert_eq!(record.actor, by);
+    }
+}
+
+#[test]
+fn a_revocation_that_names_another_lifecycle_or_requester_ends_nothing() {
+    let spoils: [fn(&mut DecisionSeen); 3] = [
+        |d| d.spec.lifecycle_ref.name = "other".into(),
+        |d| d.spec.requester = "bob".into(),
+        |d| d.spec.lease_ref.uid = "6f2c8a8e-0000-4000-8000-000000000000".into(),
+    ];
+    for spoil in spoils {
+        let (mut world, mut memory) = (asking(json!({"type": "NotRequired"})), Memory::default());
+        world.run(&mut memory, active);
+        let mut word = word(&world, "bob", "Revoked", 5);
+        spoil(&mut word);
+        world.decisions.push(word);
+        world.run(&mut memory, at_rest);
+        assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+    }
+}
+
+#[test]
+fn what_changes_after_the_approval_voids_it_and_says_what() {
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 4] = [
+        ("gained rights: delete on configmaps", |w| w.rules = vec![rule(&["get", "delete"])]),
+        ("was for Role reader in ns and is for Role other in ns", |w| {
+            w.lifecycle.as_mut().unwrap()["grants"][0]["roleRef"]["name"] = "other".into();
+        }),
+        ("deleted and created again", |w| w.lifecycle_uid = "another".into()),
+        ("the ttl was 1h and is 30m", |w| {
+            w.lifecycle.as_mut().unwrap()["terms"]["ttl"] = json!({"max": "30m"});
+        }),
+    ];
+    for (what, change) in changes {
+        let (mut world, mut memory) = (asking(json!({"count": 2})), Memory::default());
+        world.ttl = if what.contains("ttl") { None } else { Some("60s") };
+        world.run(&mut memory, waits);
+        decide(&mut world, "alice", "Approved", 10);
+        world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+        change(&mut world);
+        decide(&mut world, "bob", "Approved", 11);
+        let before = world.status.request_digest.clone();
+        world.run(&mut memory, |w| w.status.request_digest != before);
+        assert!(waits(&world) && world.objects.is_empty(), "{what}");
+        assert_eq!(world.status.approvals.as_ref().unwrap().have, 0);
+        let history = world.status.history.as_ref().unwrap();
+        let void = history.records.iter().find(|r| r.event.as_str() == "ApprovalVoid").unwrap();
+        assert!(void.detail.contains(what), "{what}: {}", void.detail);
+        // Agreed to again, it is issued.
+        decide(&mut world, "carol", "Approved", 20);
+        decide(&mut world, "dora", "Approved", 21);
+        world.run(&mut memory, |w| active(w) || at_rest(w));
+        assert!(active(&world), "{what}: {:?}", world.status.conditions);
+    }
+}
+
+#[test]
+fn a_role_that_lost_rights_voids_nothing() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.rules = vec![rule(&["get", "list"])];
+    world.run(&mut memory, waits);
+    world.rules = vec![rule(&["get"])];
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| active(w) || at_rest(w));
+    assert!(active(&world));
+}
+
+#[test]
+fn agreed_by_day_and_issued_at_night_with_the_rights_of_the_night() {
+    let scheduled = |w: &World| w.status.phase == Some(Phase::Scheduled);
+    let night = |change: fn(&mut World)| {
+        let (mut world, mut memory) = (asking(json!({})), Memory::default());
+        world.not_before = Some(3600);
+        world.run(&mut memory, waits);
+        decide(&mut world, "alice", "Approved", 10);
+        world.run(&mut memory, scheduled);
+        assert!(world.objects.is_empty());
+        assert_eq!(world.status.expiration_time, Some(Time::from_millis(START + 3_660_000)));
+        change(&mut world);
+        world.run(&mut memory, |w| active(w) || waits(w) || at_rest(w));
+        world
+    };
+    let world = night(|_| {});
+    assert!(active(&world) && world.now >= START + 3_600_000);
+    assert_eq!(night(|w| w.may_lease = false).status.phase, Some(Phase::Denied));
+    let lost = |w: &mut World| {
+        w.deciders.insert("alice".into(), DeciderSeen { may: false, acts_as_requester: false });
+    };
+    assert_ne!(night(lost).status.phase, Some(Phase::Active), "the approver lost the right meanwhile");
+    assert_ne!(night(|w| w.rules = vec![rule(&["*"])]).status.phase, Some(Phase::Active), "the role gained rights");
+}
+
+#[test]
+fn an_emergency_is_issued_at_once_and_revoked_if_nobody_answers() {
+    let approval = || json!({"type": "Retrospective", "timeout": "30s"});
+    let (mut world, mut memory) = (asking(approval()), Memory::default());
+    world.run(&mut memory, active);
+    assert_eq!(world.now, START);
+    let condition = condition::find(&world.status.conditions, "Approved").unwrap();
+    assert_eq!((condition.status, condition.reason.as_str()), (ConditionStatus::Unknown, "Retrospective"));
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::ApprovalMissing));
+    assert_eq!(world.status.end_time, Some(Time::from_millis(START + 30_000)));
+    // It is kept, since it holds the lifecycle, until somebody has looked; then its retention runs.
+    world.run(&mut memory, |w| w.now > START + 10_000_000_000);
+    assert!(world.exists);
+    decide(&mut world, "bob", "Denied", 100);
+    world.run(&mut memory, |w| !w.exists);
+    assert_eq!(world.status.decisions.last().map(|d| d.by.as_str()), Some("bob"));
+
+    let (mut world, mut memory) = (asking(approval()), Memory::default());
+    world.run(&mut memory, active);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+    assert_eq!(world.status.approvals.as_ref().unwrap().have, 1);
+}
+
+#[test]
+fn what_was_asked_while_the_policies_were_weak_is_refused() {
+    let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+    world.unproven_until = Some(1);
+    world.run(&mut memory, at_rest);
+    assert_eq!((world.status.phase, world.status.end_reason), (Some(Phase::Denied), Some(EndReason::CreatedUnproven)));
+    assert!(world.objects.is_empty());
+}
+
+#[test]
+fn policies_stop_and_revoke_what_is_live() {
+    type Case = (EndReason, serde_json::Value);
+    let secrets = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}]);
+    let cases: [Case; 4] = [
+        (EndReason::PolicyStopped, json!({"stopPolicy": "HoldAndRevoke"})),
+        (EndReason::PolicyViolated, json!({"onViolation": "Revoke", "grants": {"forbidRules": secrets}})),
+        (EndReason::PolicyViolated, json!({"onViolation": "Revoke", "terms": {"ttl": {"max": "30s"}}})),
+        (EndReason::Expired, json!({"grants": {"forbidRules": secrets}})),
+    ];
+    for (reason, spec) in cases {
+        let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+        world.run(&mut memory, active);
+        world.policies.push(Arc::new(PolicySeen { name: "p".into(), spec: serde_json::from_value(spec).unwrap() }));
+        world.run(&mut memory, at_rest);
+        assert_eq!(world.status.end_reason, Some(reason));
+        let reported = condition::find(&world.status.conditions, "PolicyViolated").is_some();
+        assert_eq!(reported, reason == EndReason::Expired);
+    }
+}
+
+#[test]
+fn whoever_waits_costs_nothing_when_something_else_changes() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    world.calls.clear();
+    assert_eq!(world.visits(&mut memory, Lane::Issue), 1);
+    assert_eq!(world.calls, []);
+}
