@@ -200,7 +200,9 @@ fn faulty(seen: &Observed, decision: &DecisionSeen, resolved: &request::Resolved
     if until.is_some_and(|until| decision.created > until) {
         return Some(Why::TooLate);
     }
-    seen.unproven_until.is_some_and(|at| decision.created <= at).then_some(Why::Unproven)
+    // What has counted before was looked at while the policies were in force.
+    let judged = seen.lease.status.decisions.iter().any(|d| d.uid == decision.uid);
+    (!judged && seen.unproven_until.is_some_and(|at| decision.created <= at)).then_some(Why::Unproven)
 }
 
 /// The answer to a lease that was issued without one in time, and holds its lifecycle since.
