@@ -11,6 +11,7 @@ mod bad_input;
 mod calls;
 mod canary;
 mod chaos;
+mod cli_ask;
 mod cli_see;
 mod ends;
 mod faults;

@@ -18,9 +18,12 @@ fn main() -> ExitCode {
     CompleteEnv::with_factory(complete::command).var(completion::VARIABLE).complete();
     let cli = Cli::parse();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let done = runtime
-        .map_err(|e| Failure::Other(format!("the process cannot start: {e}")))
-        .and_then(|runtime| runtime.block_on(cli::run(cli)));
+    let done = runtime.map_err(|e| Failure::Other(format!("the process cannot start: {e}"))).and_then(|runtime| {
+        let done = runtime.block_on(cli::run(cli));
+        // A name that is still being looked up keeps nobody waiting.
+        runtime.shutdown_background();
+        done
+    });
     match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

@@ -76,6 +76,12 @@ impl ControlPlane {
         self.dir.path()
     }
 
+    /// The kubectl that goes with this control plane, for whoever starts it himself.
+    #[must_use]
+    pub fn kubectl_path(&self) -> &Path {
+        &self.kubectl
+    }
+
     /// The key that signs ServiceAccount tokens (PEM), for a test that makes one of its own.
     #[must_use]
     pub fn service_account_key(&self) -> PathBuf {
