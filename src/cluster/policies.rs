@@ -79,6 +79,12 @@ impl Shipped {
             .then(|| format!("the admission policies are not as they were shipped: {}; {MEND}", wrong.join(", ")))
     }
 
+    /// Whether a policy or binding of this name is one of ours.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     /// When anything was last written to a shipped policy or its binding, as far as the objects that are there tell: the
     /// latest creation or recorded write among them. `None` if none is there.
     ///

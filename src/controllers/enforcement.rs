@@ -1,9 +1,12 @@
 //! Keeps watch over the admission policies: missing, unbound, weakened or not biting, nothing is issued; ending goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use k8s_openapi::{
+    api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, Client, Resource,
     runtime::{WatchStreamExt, reflector, watcher},
@@ -13,9 +16,10 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::feed::Outlet;
 use crate::{
+    api::Time,
     cluster::policies::{Probe, Shipped},
     domain::{call::Failure, observed::Enforcement},
-    runtime::metrics::Metrics,
+    runtime::{clock::Clock, metrics::Metrics},
 };
 
 /// How often the probes run although nothing seems to have changed.
@@ -26,6 +30,8 @@ const PROBE_AGAIN: Duration = Duration::from_secs(2);
 const IDENTITY_EVERY: Duration = Duration::from_secs(300);
 /// A policy bites on every API server at most so long after it bites on one: they read their policies anew every second.
 const SETTLE: Duration = Duration::from_secs(2);
+/// The same in milliseconds.
+const SETTLE_MILLIS: i64 = 2_000;
 
 /// Watches and probes for ever.
 pub struct Guard {
@@ -34,6 +40,7 @@ pub struct Guard {
     pub shipped: Shipped,
     pub outlet: Outlet,
     pub metrics: Arc<Metrics>,
+    pub clock: Clock,
 }
 
 impl Guard {
@@ -47,9 +54,15 @@ impl Guard {
             if policies.wait_until_ready().await.is_err() || bindings.wait_until_ready().await.is_err() {
                 return;
             }
-            let (mut identity, mut audiences) = (None, false);
+            let (mut identity, mut audiences, mut epoch) = (None, false, Epoch::default());
             loop {
                 let found = self.look(&policies, &bindings, &mut identity, &mut audiences).await;
+                let (there, bound) = (policies.state(), bindings.state());
+                if let Some(since) = epoch.since(&self.shipped, &there, &bound, found == Enforcement::Enforced) {
+                    let until = since.plus_millis(SETTLE_MILLIS);
+                    self.outlet.index.unproven_until(Some(until));
+                    self.outlast(until).await;
+                }
                 let wait = if found == Enforcement::Enforced { PROBE_EVERY } else { PROBE_AGAIN };
                 self.say(found).await;
                 tokio::select! {
@@ -100,6 +113,15 @@ impl Guard {
         self.probe.bites().await
     }
 
+    /// Waits until whatever is created is created after this time, also by clocks that count whole seconds: nobody is told
+    /// that leases are issued and then refused.
+    async fn outlast(&self, until: Time) {
+        let left = until.plus_millis(1_000).since(self.clock.now());
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+        // A clock that is far off must not keep everybody waiting.
+        tokio::time::sleep(left.min(2 * SETTLE)).await;
+    }
+
     async fn say(&self, found: Enforcement) {
         let before = self.outlet.index.enforcement();
         if found == Enforcement::Enforced && before != Enforcement::Enforced {
@@ -114,6 +136,57 @@ impl Guard {
             tracing::info!("the admission policies are in force");
         }
         self.outlet.pass(self.outlet.index.enforcement_is(found));
+    }
+}
+
+/// Since when the policies are known to have been in force without a gap. What was created before that was not looked at by
+/// them as far as anybody knows, unless it was already judged.
+#[derive(Default)]
+struct Epoch {
+    /// UID and generation of each policy and binding, when they were last seen in force.
+    seen: HashMap<String, (String, i64)>,
+    enforced: bool,
+}
+
+impl Epoch {
+    /// The beginning of a new epoch, if one has begun with this look: at the first one, after a gap, and where something was
+    /// changed and changed back between two looks, which its generation tells.
+    fn since(
+        &mut self,
+        shipped: &Shipped,
+        policies: &[Arc<ValidatingAdmissionPolicy>],
+        bindings: &[Arc<ValidatingAdmissionPolicyBinding>],
+        enforced: bool,
+    ) -> Option<Time> {
+        if !enforced {
+            self.enforced = false;
+            return None;
+        }
+        let of = |kind: &str, metadata: &ObjectMeta| {
+            let name = format!("{kind}/{}", metadata.name.clone().unwrap_or_default());
+            (name, (metadata.uid.clone().unwrap_or_default(), metadata.generation.unwrap_or_default()))
+        };
+        let now: HashMap<String, (String, i64)> = policies
+            .iter()
+            .map(|p| of("policy", &p.metadata))
+            .chain(bindings.iter().map(|b| of("binding", &b.metadata)))
+            .filter(|(name, _)| name.split_once('/').is_some_and(|(_, name)| shipped.has(name)))
+            .collect();
+        let flickered = self.seen.iter().any(|(name, (uid, generation))| {
+            now.get(name).is_none_or(|(new_uid, new)| new_uid != uid || new - generation > 1)
+        });
+        let begins = !self.enforced || flickered;
+        (self.seen, self.enforced) = (now, true);
+        let own = |p: &Arc<ValidatingAdmissionPolicy>| (**p).clone();
+        let bound = |b: &Arc<ValidatingAdmissionPolicyBinding>| (**b).clone();
+        begins
+            .then(|| {
+                let (policies, bindings): (Vec<_>, Vec<_>) =
+                    (policies.iter().map(own).collect(), bindings.iter().map(bound).collect());
+                shipped.last_change(&policies, &bindings)
+            })
+            .flatten()
+            .map(|time| Time::from(&time))
     }
 }
 

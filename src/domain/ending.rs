@@ -78,7 +78,8 @@ fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
         return Some(End::new(EndReason::ApprovalStale, now, stale));
     }
     // What a terminal refusal rests on has to be there first.
-    let unproven = seen.unproven_until.is_some_and(|at| seen.lease.created <= at);
+    let judged = seen.lease.status.request.is_some();
+    let unproven = !judged && seen.unproven_until.is_some_and(|at| seen.lease.created <= at);
     if unproven && seen.enforcement == Enforcement::Enforced {
         let message = "it was created while the admission policies were not known to be in force, so nothing proves who asked: ask again";
         return Some(End::new(EndReason::CreatedUnproven, now, message));

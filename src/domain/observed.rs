@@ -236,7 +236,8 @@ pub struct Observed {
     /// The roles of the grants that were asked for, as the watches have them.
     pub roles: BTreeMap<String, RoleSeen>,
     pub enforcement: Enforcement,
-    /// Whatever was created up to then was created while it is not known that the policies were in force.
+    /// Whatever was created up to then was created while it is not known that the policies were in force. What an operator has
+    /// judged since (its status tells) was looked at while they were.
     pub unproven_until: Option<Time>,
     /// Every CredentialLeasePolicy.
     pub policies: Arc<[Arc<PolicySeen>]>,

@@ -106,6 +106,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         shipped: Shipped::read()?,
         outlet: outlet.clone(),
         metrics: metrics.clone(),
+        clock: clock.clone(),
     };
     background.spawn(guard.run());
     let policies_changed = Arc::new(Notify::new());

@@ -80,6 +80,30 @@ fn the_api_server_finds_no_fault_in_the_policies() {
     });
 }
 
+/// Nothing runs, and nothing may be done, before what limits it is there: in the order in which it is applied.
+#[test]
+fn the_policies_come_before_the_rights_and_the_operator() {
+    run(async {
+        let lab = Lab::shared().await?;
+        for install in ["default", "overlays/stamping"] {
+            let text = lab.kubectl(&["kustomize", &lab.config(install)], None).await?;
+            let kinds: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+            let first = |kind: &str| kinds.iter().position(|k| *k == kind).context(kind.to_owned());
+            let last = |kind: &str| kinds.iter().rposition(|k| *k == kind).context(kind.to_owned());
+            let bound = last("ValidatingAdmissionPolicyBinding")?;
+            ensure!(last("Namespace")? < first("ValidatingAdmissionPolicy")?, "{install}: {kinds:?}");
+            ensure!(last("CustomResourceDefinition")? < first("ValidatingAdmissionPolicy")?, "{install}: {kinds:?}");
+            ensure!(bound < first("ClusterRole")? && bound < first("Role")?, "{install}: {kinds:?}");
+            ensure!(bound < first("Deployment")?, "{install}: {kinds:?}");
+            ensure!(
+                !kinds.contains(&"CredentialLeasePolicy"),
+                "{install} has guardrails, which are the platform's own"
+            );
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn the_operators_requests_have_seats_of_their_own() {
     run(async {

@@ -1,18 +1,25 @@
 //! Policies that were taken away, unbound or weakened, and rights that the cluster gives to everybody: each in a cluster of its own.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
+use kube::{Api, api::PostParams};
 use leasehold::api::{
-    CredentialLease,
+    CredentialLease, CredentialLeaseDecision,
     condition::{self, ConditionStatus},
     reasons::{EndReason, Phase},
 };
-use leasehold_harness::Options;
+use leasehold_harness::{Look, Options, eventually_seeing};
 use serde_json::json;
 
-use super::shapes::{cluster_binding, group};
-use crate::support::{Lab, Operator, Tenant, run};
+use super::{
+    call::Call,
+    shapes::{cluster_binding, decision, decisions, fresh, group, lease, leases},
+};
+use crate::support::{Lab, Operator, Person, Tenant, run};
 
 const POLICY: &str = "leasehold-self-limit";
 
@@ -55,6 +62,17 @@ const WEAKENINGS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "leasehold-decision-independence has other match conditions",
+        &[
+            "patch",
+            "validatingadmissionpolicy",
+            "leasehold-decision-independence",
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"matchConditions":[{"name":"never","expression":"false"}]}}"#,
+        ],
+    ),
+    (
         "leasehold-status lets requests pass when it fails",
         &[
             "patch",
@@ -92,7 +110,7 @@ fn without_its_policies_nothing_is_issued_and_everything_still_ends() {
     });
 }
 
-/// While it is broken, a lease waits and says so; once it is mended, it is issued.
+/// While it is broken, a lease waits and says so; once it is mended, that one is refused, and the next is issued.
 async fn broken(lab: &Lab, tenant: &Tenant<'_>, name: &str, (what, how): (&str, &[&str])) -> Result<()> {
     lab.kubectl(how, None).await?;
     let lifecycle = tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::False, "PolicyNotEnforced").await?;
@@ -121,10 +139,74 @@ async fn broken(lab: &Lab, tenant: &Tenant<'_>, name: &str, (what, how): (&str, 
     for verb in ["apply", "replace"] {
         lab.kubectl(&[verb, "-k", &lab.config("policies")], None).await?;
     }
-    let lease = tenant.lease_is(name, "issued", |l| l.status.as_ref().is_some_and(|s| s.issue_time.is_some())).await?;
+    // Nobody knows who created it while the policies were not in force; whoever did asks again.
+    let lease = tenant.lease_in(name, Phase::Denied).await?;
+    ensure!(lease.status.is_some_and(|s| s.end_reason == Some(EndReason::CreatedUnproven)), "it was believed");
     tenant.lifecycle_says("nightly", "Leasable", ConditionStatus::True, "Leasable").await?;
-    ensure!(lease.status.is_some_and(|s| s.end_reason.is_none()), "it was not merely late");
-    tenant.delete_lease(name).await
+    let again = format!("{name}-again");
+    tenant.lease(&again, "nightly", |_| {}).await?;
+    tenant.lease_in(&again, Phase::Active).await?;
+    tenant.delete_lease(&again).await
+}
+
+/// Nobody watches while the policies are taken away and put back.
+#[test]
+fn what_was_created_while_nobody_watched_the_policies_counts_for_nothing() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("unproven").await?;
+        tenant.lifecycle("nightly", |spec| spec["terms"]["approval"] = json!({"type": "Required"})).await?;
+        let alice = Person::approver(&tenant, "alice").await?;
+        tenant.lease("asked", "nightly", |_| {}).await?;
+        let asked = tenant.lease_in("asked", Phase::AwaitingApproval).await?;
+        lab.take_operator()?.kill()?;
+
+        let files =
+            ["lease-request", "decision", "decision-independence"].map(|p| format!("policies/leasehold-{p}.yaml"));
+        for file in &files {
+            lab.kubectl(&["delete", "-f", &lab.config(file)], None).await?;
+        }
+        // As somebody who may create both, in the name of others; refused as long as the policies bite.
+        let admin = tenant.admin.clone();
+        let forged_lease = serde_json::from_value(tenant.lease_json("forged", "nightly", |_| {}))?;
+        let leases: Api<CredentialLease> = Api::namespaced(admin.clone(), &tenant.namespace);
+        let decisions: Api<CredentialLeaseDecision> = Api::namespaced(admin, &tenant.namespace);
+        let forgery = PostParams::default();
+        let forged_word = serde_json::from_value(alice.word(&asked, "Approved", |_| {})?)?;
+        passes("the forged request", || leases.create(&forgery, &forged_lease)).await?;
+        passes("the forged word", || decisions.create(&forgery, &forged_word)).await?;
+        for file in &files {
+            lab.kubectl(&["apply", "--server-side", "-f", &lab.config(file)], None).await?;
+        }
+        lab.start_operator("second", &[]).await?;
+        let forged = tenant.lease_in("forged", Phase::Denied).await?;
+        ensure!(forged.status.and_then(|s| s.end_reason) == Some(EndReason::CreatedUnproven));
+        // What was asked before, and judged, still waits; the forged word does not count; a real one does.
+        let unproven = |l: &CredentialLease| {
+            let conditions = l.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+            condition::find(conditions, "Approved").is_some_and(|c| c.message.contains("policies were not in force"))
+        };
+        let asked = tenant.lease_is("asked", "told that a word does not count", unproven).await?;
+        ensure!(asked.status.as_ref().and_then(|s| s.phase) == Some(Phase::AwaitingApproval));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        alice.decides(&asked, "Approved").await?;
+        tenant.lease_in("asked", Phase::Active).await?;
+        lab.stop().await
+    });
+}
+
+/// Tries until it is let through.
+async fn passes<T, F>(what: &str, attempt: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = kube::Result<T>>,
+{
+    eventually_seeing(&format!("{what} to pass"), Duration::from_secs(15), || async {
+        Ok::<_, anyhow::Error>(match attempt().await {
+            Ok(_) => Look::Done(()),
+            Err(error) => Look::NotYet(error.to_string()),
+        })
+    })
+    .await
 }
 
 fn on_time(live: &CredentialLease, ended: &CredentialLease) -> Result<()> {
@@ -155,6 +237,57 @@ fn what_the_cluster_gives_to_every_account_is_said_on_each_lifecycle() {
         ensure!(said.status == ConditionStatus::True, "{said:?}");
         ensure!(said.message.contains("ClusterRoleBinding everybody-views (ClusterRole view)"), "{said:?}");
         drop(operator);
+        lab.stop().await
+    });
+}
+
+/// An upgrade in place leaves no gap: each policy is another one from one write to the next, and never none.
+#[test]
+fn no_forged_request_passes_while_the_policies_are_upgraded() {
+    const UPGRADES: usize = 8;
+    run(async {
+        let lab = Lab::installed(Options::default()).await?;
+        let tenant = lab.tenant("upgrade").await?;
+        let forged = |n: usize| {
+            let by = json!({"username": "mallory"});
+            let (path, body) = if n.is_multiple_of(2) {
+                (leases(&tenant.namespace), lease(&fresh("forged"), by))
+            } else {
+                (decisions(&tenant.namespace), decision(&fresh("forged"), "Denied", "dev", by))
+            };
+            Call::post(format!("{path}?dryRun=All"), body)
+        };
+        for n in [0, 1] {
+            leasehold_harness::eventually("the policies to bite", Duration::from_secs(10), || async {
+                let answer = forged(n).send(&tenant.admin).await?;
+                Ok::<_, anyhow::Error>((answer.code == 403).then_some(()))
+            })
+            .await?;
+        }
+        let shipped = lab.kubectl(&["kustomize", &lab.config("policies")], None).await?;
+        // Another text of every expression and message that names the user.
+        let next = shipped.replace("request.userInfo.username", "(request.userInfo.username)");
+        ensure!(next != shipped, "the next version is this one");
+        let done = AtomicBool::new(false);
+        let upgrade = async {
+            for n in 0..UPGRADES {
+                let version = if n.is_multiple_of(2) { &next } else { &shipped };
+                lab.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(version)).await?;
+            }
+            done.store(true, Ordering::Relaxed);
+            Ok::<_, anyhow::Error>(())
+        };
+        let attack = async {
+            let mut tries = 0;
+            while !done.load(Ordering::Relaxed) {
+                let answer = forged(tries).send(&tenant.admin).await?;
+                ensure!(answer.code == 403, "one of {tries} passed: {}", answer.brief());
+                tries += 1;
+            }
+            Ok(tries)
+        };
+        let ((), tries) = tokio::try_join!(upgrade, attack)?;
+        ensure!(tries > 100, "only {tries} tries: no race");
         lab.stop().await
     });
 }

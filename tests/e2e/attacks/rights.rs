@@ -11,6 +11,8 @@ use super::{
 };
 use crate::support::{Lab, run};
 
+const OPERATOR: &str = "system:serviceaccount:leasehold-system:leasehold";
+
 /// Each is refused by RBAC itself: no policy is what stands between.
 fn beyond(opted_in: &str, stranger: &str) -> Vec<(&'static str, Call)> {
     let lease_account = || json!([account("t.nightly.0123456789abcdef0123456789abcdef.1999999999", ISSUING)]);
@@ -50,6 +52,15 @@ fn beyond(opted_in: &str, stranger: &str) -> Vec<(&'static str, Call)> {
         ("delivers where nobody opted in", Call::post(core(stranger, "secrets"), delivered("x"))),
         ("raises a lease", Call::post(leases(opted_in), lease("x", json!({"username": "x"})))),
         ("writes a lifecycle", Call::post(lifecycles(opted_in), lifecycle("x", json!([])))),
+        (
+            "says a word of its own",
+            Call::post(decisions(opted_in), decision("x", "Approved", "x", json!({"username": OPERATOR}))),
+        ),
+        ("changes a decision", Call::patch(format!("{}/x", decisions(opted_in)), json!({}))),
+        ("makes a guardrail", Call::post(policies(), policy("x"))),
+        ("loosens a guardrail", Call::patch(format!("{}/x", policies()), json!({}))),
+        ("takes a guardrail away", Call::delete(format!("{}/x", policies()))),
+        ("relabels a namespace", Call::patch(format!("/api/v1/namespaces/{opted_in}"), json!({}))),
         ("changes a lease", Call::patch(format!("{}/x", leases(opted_in)), json!({}))),
         ("restarts a workload", Call::patch(apps(opted_in, "deployments/x"), json!({}))),
         (
@@ -136,5 +147,17 @@ async fn controls(operator: &Client, opted_in: &str) -> Result<()> {
     let path = format!("{}?dryRun=All", rbac(opted_in, "rolebindings"));
     Call::post(path, bound).send(operator).await?.ok()?;
     Call::post(format!("{}?dryRun=All", core(opted_in, "secrets")), delivered("x")).send(operator).await?.ok()?;
+    for path in [decisions(opted_in), policies(), format!("/api/v1/namespaces/{opted_in}")] {
+        Call::get(path).send(operator).await?.ok()?;
+    }
+    // The right is there, the object is not.
+    for call in [
+        Call::delete(format!("{}/absent", decisions(opted_in))),
+        Call::get(format!("{}/absent", policies())),
+        Call::put(format!("{}/absent/status", policies()), policy("absent")),
+    ] {
+        let answer = call.send(operator).await?;
+        ensure!(answer.code == 404, "{}", answer.brief());
+    }
     Ok(())
 }

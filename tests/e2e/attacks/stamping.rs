@@ -55,10 +55,7 @@ fn refused(answer: &Answer, by: &str) -> Result<()> {
 
 /// The identity of whoever holds a certificate: the credential differs from run to run.
 fn by_certificate(said: &Value, username: &str, groups: &[&str]) -> Result<()> {
-    let mut known = json!({"username": username, "credentialID": said["credentialID"]});
-    if !groups.is_empty() {
-        known["groups"] = json!(groups);
-    }
+    let known = json!({"username": username, "groups": groups, "credentialID": said["credentialID"]});
     let id = said["credentialID"].as_str().unwrap_or_default();
     ensure!(*said == known && id.starts_with("X509SHA256="), "{said}");
     Ok(())
@@ -114,7 +111,7 @@ async fn stamped(g: &Ground) -> Result<()> {
         by_certificate(&made["spec"]["decidedBy"], "boss", &["leads", "duty"])?;
         let made = g.does(Ci, ask(g, by_or_null(&made))).await?;
         let extra = |key: &str| g.ci["extra"][format!("authentication.kubernetes.io/{key}")][0].clone();
-        let token = json!({"username": g.ci["username"], "uid": g.ci["uid"], "podName": extra("pod-name"), "credentialID": extra("credential-id")});
+        let token = json!({"username": g.ci["username"], "groups": [], "uid": g.ci["uid"], "podName": extra("pod-name"), "credentialID": extra("credential-id")});
         ensure!(made["spec"]["requestedBy"] == token, "{made}");
     }
     // A list that is a set: a group that an authenticator names twice would be refused by the schema.
@@ -141,7 +138,8 @@ async fn still_proven(g: &Ground) -> Result<()> {
         refused(&g.carry_out(Tenant, ask(g, by.clone()).into()).await?, "leasehold-lease-request")?;
         refused(&g.carry_out(Leased, ask(g, by.clone()).into()).await?, "leasehold-lease-request")?;
         refused(&g.carry_out(Tenant, word(g, by.clone()).into()).await?, "leasehold-decision")?;
-        refused(&g.carry_out(Leased, word(g, by.clone()).into()).await?, "leasehold-decision")?;
+        let denied = decision(&fresh("word"), "Denied", "dev", by.clone()).without_null("decidedBy");
+        refused(&g.carry_out(Leased, Call::post(decisions(&g.namespace), denied).into()).await?, "leasehold-decision")?;
         let mut own = decision(&fresh("word"), "Approved", "boss", by).without_null("decidedBy");
         own["spec"]["independence"] = json!("Recorded");
         refused(&g.carry_out(Boss, Call::post(decisions(&g.namespace), own).into()).await?, "leasehold-decision")?;
