@@ -1,6 +1,6 @@
 //! The plugin's commands that ask for leases and use them, on PATH beside an unmodified kubectl.
 
-mod plugin;
+pub mod plugin;
 
 use std::time::Duration;
 

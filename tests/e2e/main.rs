@@ -12,6 +12,7 @@ mod calls;
 mod canary;
 mod chaos;
 mod cli_ask;
+mod cli_flow;
 mod cli_see;
 mod ends;
 mod faults;
