@@ -80,7 +80,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         rules: unrecorded(&cluster, shown).await,
         before: before(&cluster, &lease, shown, &caller.username).await,
     };
-    output::emit(&request::facts(&lease, shown, &beside).render(Style::stdout(global.no_color)))?;
+    output::emit(&request::facts(&lease, shown, &beside, fetch::now()).render(Style::stdout(global.no_color)))?;
 
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;

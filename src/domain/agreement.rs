@@ -5,6 +5,7 @@
 //! Nothing here is remembered: the verdict is made again from the decisions and the authorizer's answers whenever it matters.
 
 use super::{
+    independence,
     observed::{DecisionSeen, Observed},
     request,
 };
@@ -30,7 +31,7 @@ pub enum Why {
     TooLate,
     #[error("who decided may no longer approve this lifecycle")]
     MayNotApprove,
-    #[error("who decided could act as the requester (approval.independence is Required)")]
+    #[error("who decided could act as the requester, or is a service account (approval.independence is Required)")]
     NotIndependent,
     #[error("the same person has decided before")]
     SamePerson,
@@ -152,7 +153,9 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
             (None, Some(decider)) if !decider.may => standing.ignored.push((decision, Why::MayNotApprove)),
             (None, Some(decider))
                 if terms.independence == Independence::Required
-                    && (decider.acts_as_requester || decision.spec.independence == Some(Independence::Recorded)) =>
+                    && (decider.acts_as_requester
+                        || decision.spec.independence == Some(Independence::Recorded)
+                        || independence::is_account(&decision.spec.decided_by.username)) =>
             {
                 standing.ignored.push((decision, Why::NotIndependent));
             }

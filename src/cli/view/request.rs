@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{changes::Change, facts::Facts, lease, text};
+use super::{changes::Change, facts::Facts, lease, text, when};
 use crate::{
     api::{
-        CredentialLease,
+        CredentialLease, Time,
         lifecycle::DeliveryType,
         names,
         reasons::Outlives,
@@ -25,7 +25,7 @@ pub struct Beside {
 
 /// A request as it is shown: everything that its digest covers, but for the UIDs, and what the lease says besides.
 #[must_use]
-pub fn facts(lease: &CredentialLease, request: &ResolvedRequest, beside: &Beside) -> Facts {
+pub fn facts(lease: &CredentialLease, request: &ResolvedRequest, beside: &Beside, now: Time) -> Facts {
     let (spec, status) = (&lease.spec, lease.status.clone().unwrap_or_default());
     let mut facts = Facts::default();
     facts.say("Lease", lease::title(lease));
@@ -55,7 +55,7 @@ pub fn facts(lease: &CredentialLease, request: &ResolvedRequest, beside: &Beside
     if let Some(approvals) = &status.approvals {
         facts.say("Approvals", format!("{} of {}", approvals.have, approvals.required));
         if let Some(until) = approvals.until {
-            facts.more(format!("an answer counts until {until}"));
+            facts.more(format!("an answer counts until {until} ({})", when::relative(until, now)));
         }
     }
     if let Some((title, changes)) = &beside.before {
@@ -78,7 +78,7 @@ fn grant_facts(facts: &mut Facts, grant: &ResolvedGrant, read: Option<&Vec<Polic
         facts.more("  the role allows nothing");
     } else if rules.is_empty() {
         facts.more(format!(
-            "  its rules are not recorded here (digest {}): read them with kubectl get {} {} -n {} -o yaml",
+            "  ! its rules cannot be shown here (digest {}), read them before you agree: kubectl get {} {} -n {} -o yaml",
             grant.rules_digest,
             grant.role_ref.kind.as_str().to_lowercase(),
             grant.role_ref.name,
@@ -142,9 +142,13 @@ mod tests {
 
     use super::{super::lease::tests::waiting, *};
 
+    fn now() -> Time {
+        "2026-11-24T12:00:00Z".parse().unwrap()
+    }
+
     fn shown(change: impl FnOnce(&mut serde_json::Value), beside: &Beside) -> String {
         let lease = waiting(change);
-        facts(&lease, lease::request(&lease).unwrap(), beside).plain()
+        facts(&lease, lease::request(&lease).unwrap(), beside, now()).plain()
     }
 
     #[test]
@@ -170,7 +174,7 @@ Audiences  the API server
 Delivery   TokenRequest: the requester mints, nothing is at rest
 Policies   production
 Approvals  0 of 2
-           an answer counts until 2026-11-24T13:00:00Z
+           an answer counts until 2026-11-24T13:00:00Z (in 60m)
 Changes    since payments/rollout-1, approved by alice:
            + lives 8h, not 10m
 ";
@@ -192,7 +196,7 @@ Changes    since payments/rollout-1, approved by alice:
     fn rules_that_no_status_holds_are_those_that_were_read() {
         let unrecorded = waiting(|lease| lease["status"]["request"]["grants"][0]["rules"] = json!([]));
         let mut request = lease::request(&unrecorded).unwrap().clone();
-        let shown = |request: &ResolvedRequest, beside: &Beside| facts(&unrecorded, request, beside).plain();
+        let shown = |request: &ResolvedRequest, beside: &Beside| facts(&unrecorded, request, beside, now()).plain();
         assert!(shown(&request, &Beside::default()).contains("the role allows nothing"));
         request.grants[0].rules_digest = "sha256:1".into();
         assert!(shown(&request, &Beside::default()).contains("kubectl get clusterrole payments-deploy"));

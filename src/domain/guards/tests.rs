@@ -219,7 +219,7 @@ fn grants_into_other_namespaces_need_consent_and_the_stricter_wins() {
         1,
         "a policy that does not speak of it opens nothing"
     );
-    assert_eq!(refused(&[allow.clone()]), 0);
+    assert_eq!(refused(std::slice::from_ref(&allow)), 0);
     assert_eq!(refused(&[same("team")]), 0);
     assert_eq!(refused(&[same("env")]), 1, "different values");
     assert_eq!(refused(&[same("absent")]), 1, "a label that both lack is shared by nobody");

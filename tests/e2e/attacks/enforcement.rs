@@ -250,7 +250,7 @@ fn no_forged_request_passes_while_the_policies_are_upgraded() {
         let tenant = lab.tenant("upgrade").await?;
         let forged = |n: usize| {
             let by = json!({"username": "mallory"});
-            let (path, body) = if n % 2 == 0 {
+            let (path, body) = if n.is_multiple_of(2) {
                 (leases(&tenant.namespace), lease(&fresh("forged"), by))
             } else {
                 (decisions(&tenant.namespace), decision(&fresh("forged"), "Denied", "dev", by))
@@ -271,7 +271,7 @@ fn no_forged_request_passes_while_the_policies_are_upgraded() {
         let done = AtomicBool::new(false);
         let upgrade = async {
             for n in 0..UPGRADES {
-                let version = if n % 2 == 0 { &next } else { &shipped };
+                let version = if n.is_multiple_of(2) { &next } else { &shipped };
                 lab.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(version)).await?;
             }
             done.store(true, Ordering::Relaxed);
