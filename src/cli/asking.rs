@@ -25,6 +25,8 @@ use crate::api::{
 
 /// How long creating may take.
 const DEADLINE: Span = Span::from_secs(30);
+/// How many names are tried.
+const NAMES: usize = 3;
 /// Letters of made names, as Kubernetes makes them: without vowels, so that no word comes out.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
@@ -144,28 +146,43 @@ fn made_name(lifecycle: &str) -> String {
     format!("{}-{}", base.trim_end_matches('-'), (0..5).map(letter).collect::<String>())
 }
 
-/// Creates a lease; `named` by the caller, or with a made name.
+/// Creates a lease; `named` by the caller, or with a made name, which is made anew if somebody else's lease has it.
 ///
 /// # Errors
 /// What the API server says: [`Failure::Refused`] for a rule of the schema, of RBAC or of admission.
-pub async fn create(cluster: &Cluster, lease: CredentialLease, named: bool) -> Result<CredentialLease, Failure> {
+pub async fn create(cluster: &Cluster, mut lease: CredentialLease, named: bool) -> Result<CredentialLease, Failure> {
     let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), lease::namespace(&lease));
-    let name = lease::name(&lease).to_owned();
-    let params = PostParams::default();
-    let answer = tokio::time::timeout(DEADLINE, api.create(&params, &lease))
-        .await
-        .map_err(|_| Failure::Unreachable("the API server does not answer: try again later".into()))?;
-    match answer {
-        Ok(created) => Ok(created),
-        // An answer was lost and the call sent again: then it is this very request, made by this process.
-        Err(kube::Error::Api(status)) if status.code == 409 => match api.get(&name).await {
-            Ok(there) if !named && there.spec == lease.spec => Ok(there),
-            _ => Err(Failure::Refused(format!(
-                "there is a lease {name} already: choose another --name, or leave it out"
-            ))),
-        },
-        Err(error) => Err(fetch::installed(error, "credentialleases")),
+    for _ in 0..NAMES {
+        let name = lease::name(&lease).to_owned();
+        let params = PostParams::default();
+        let answer = tokio::time::timeout(DEADLINE, api.create(&params, &lease))
+            .await
+            .map_err(|_| Failure::Unreachable("the API server does not answer: try again later".into()))?;
+        match answer {
+            Ok(created) => return Ok(created),
+            Err(kube::Error::Api(status)) if status.code == 409 && named => {
+                return Err(Failure::Refused(format!(
+                    "there is a lease {name} already: choose another --name, or leave it out"
+                )));
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => match api.get(&name).await {
+                Ok(there) if is_ours(&there, &lease) => return Ok(there),
+                _ => lease.metadata.name = Some(made_name(&lease.spec.lifecycle_ref.name)),
+            },
+            Err(error) => return Err(fetch::installed(error, "credentialleases")),
+        }
     }
+    Err(Failure::Other("no free name was found for the lease: choose one with --name".into()))
+}
+
+/// Whether a lease is the one that was just sent: then its answer was lost, and the call sent again. The cluster may have
+/// stamped more about its requester onto it.
+fn is_ours(there: &CredentialLease, sent: &CredentialLease) -> bool {
+    let mut asked = sent.spec.clone();
+    if asked.requested_by.username == there.spec.requested_by.username {
+        asked.requested_by = there.spec.requested_by.clone();
+    }
+    there.spec == asked
 }
 
 /// How to wait.
@@ -235,6 +252,16 @@ mod tests {
             assert!(name.starts_with(&lifecycle[..5]));
         }
         assert_ne!(made_name("nightly"), made_name("nightly"));
+    }
+
+    #[test]
+    fn a_lost_answer_is_found_again_by_what_was_asked() {
+        let lease = |change: fn(&mut serde_json::Value)| super::super::view::lease::tests::waiting(change);
+        let sent =
+            lease(|l| l["spec"]["requestedBy"] = serde_json::json!({"username": "system:serviceaccount:payments:ci"}));
+        assert!(is_ours(&lease(|_| {}), &sent), "the cluster has stamped its groups");
+        assert!(!is_ours(&lease(|l| l["spec"]["reason"] = serde_json::json!("another")), &sent));
+        assert!(!is_ours(&lease(|l| l["spec"]["requestedBy"]["username"] = serde_json::json!("x")), &sent));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub async fn run(global: &Global, flags: &Credential) -> Result<u8, Failure> {
         other => other,
     })?;
     let minted = mint::mint(&cluster, &lease, &[], mint::TOKEN_SECONDS).await?;
-    emit(&render(version, &minted)?)?;
+    emit(&String::from_utf8_lossy(&render(version, &minted)?))?;
     Ok(0)
 }
 
@@ -61,7 +61,7 @@ fn version(info: Option<&str>) -> Result<&'static str, Failure> {
 }
 
 /// The object that the caller reads.
-fn render(version: &str, minted: &Minted) -> Result<Zeroizing<String>, Failure> {
+fn render(version: &str, minted: &Minted) -> Result<Zeroizing<Vec<u8>>, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ExecCredential<'a> {
@@ -79,12 +79,11 @@ fn render(version: &str, minted: &Minted) -> Result<Zeroizing<String>, Failure> 
     let until = jiff::Timestamp::from_second(minted.until.as_millis().div_euclid(1000)).unwrap_or_default();
     let status = Status { token: minted.token.expose(), expiration_timestamp: until.to_string() };
     let object = ExecCredential { api_version: version, kind: "ExecCredential", status };
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    text.push_str(&Zeroizing::new(
-        serde_json::to_string(&object)
-            .map_err(|_| Failure::Other("the credential cannot be written as JSON".into()))?,
-    ));
-    text.push('\n');
+    // Large enough never to move: what it moved from could not be wiped.
+    let mut text = Zeroizing::new(Vec::with_capacity(16 << 10));
+    serde_json::to_writer(&mut *text, &object)
+        .map_err(|_| Failure::Other("the credential cannot be written as JSON".into()))?;
+    text.push(b'\n');
     Ok(text)
 }
 
@@ -112,7 +111,7 @@ mod tests {
         let until = "2026-11-24T12:00:00.999Z".parse().unwrap();
         let minted = Minted { token: Token::new("abc".into()), until };
         assert_eq!(
-            render(API_VERSION, &minted).unwrap().as_str(),
+            String::from_utf8_lossy(&render(API_VERSION, &minted).unwrap()),
             "{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"abc\",\"expirationTimestamp\":\"2026-11-24T12:00:00Z\"}}\n"
         );
     }

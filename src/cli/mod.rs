@@ -27,6 +27,7 @@ pub mod request;
 pub mod revoke;
 pub mod run;
 pub mod show;
+pub mod standing;
 pub mod stop;
 pub mod token;
 pub mod view;

@@ -15,6 +15,8 @@ pub struct Progress {
     style: Style,
     begun: Instant,
     beats: usize,
+    /// Whether a sign of life stands in the terminal's last line.
+    shown: bool,
     last: String,
 }
 
@@ -29,7 +31,14 @@ impl Progress {
     #[must_use]
     pub fn new(no_color: bool) -> Self {
         let live = std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        Self { live, style: Style::stderr(no_color), begun: Instant::now(), beats: 0, last: String::new() }
+        Self {
+            live,
+            style: Style::stderr(no_color),
+            begun: Instant::now(),
+            beats: 0,
+            shown: false,
+            last: String::new(),
+        }
     }
 
     /// Tells a line, unless it is the one that was told last.
@@ -46,6 +55,7 @@ impl Progress {
         let seconds = i64::try_from(self.begun.elapsed().as_secs()).unwrap_or(i64::MAX);
         if self.live && seconds > 0 {
             self.beats += 1;
+            self.shown = true;
             let frame = FRAMES.get(self.beats % FRAMES.len()).copied().unwrap_or_default();
             let text = self.style.paint(Hue::Faint, &format!("{frame} {}", age(seconds)));
             let mut err = std::io::stderr().lock();
@@ -55,7 +65,7 @@ impl Progress {
     }
 
     fn clear(&mut self) {
-        if self.live {
+        if std::mem::take(&mut self.shown) {
             _ = write!(std::io::stderr().lock(), "\r\u{1b}[K");
         }
     }

@@ -2,25 +2,31 @@
 
 pub mod plugin;
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use kube::{Api, api::ListParams};
-use leasehold::api::{CredentialLeaseDecision, decision::DecisionType, reasons::Phase};
+use leasehold::api::{
+    CredentialLeaseDecision,
+    decision::DecisionType,
+    reasons::{EndReason, Phase},
+};
 use leasehold_harness::{Options, eventually};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 
 use self::plugin::{Shell, finish, said};
-use crate::support::{Holder, Lab, Tenant, run};
+use crate::support::{Holder, Lab, Person, Tenant, run};
 
 /// A tenant with a lifecycle, and its requester's shell.
 async fn ground(label: &str) -> Result<(Tenant<'static>, Shell)> {
     let tenant = Lab::shared().await?.tenant(label).await?;
     tenant.lifecycle("deployer", |_| {}).await?;
+    Person::requester(&tenant).await?;
     let shell = Shell::of(&tenant)?;
     Ok((tenant, shell))
 }
@@ -30,11 +36,14 @@ async fn uid(tenant: &Tenant<'_>, name: &str) -> Result<String> {
     tenant.leases().get(name).await?.metadata.uid.context("no uid")
 }
 
-/// That a lease has ended before its time: it is revoked, or deleted where its requester may not decide.
-async fn is_ended(tenant: &Tenant<'_>, name: &str, uid: &str) -> Result<()> {
-    tenant.lab.nothing_left_of(uid).await?;
-    let phase = tenant.leases().get_opt(name).await?.and_then(|l| l.status).and_then(|s| s.phase);
-    ensure!(phase.is_none_or(|phase| matches!(phase, Phase::Ending | Phase::Revoked)), "{name} is {phase:?}");
+/// That a lease was ended by a decision, and nothing of it gives a right any more.
+async fn is_revoked(tenant: &Tenant<'_>, name: &str) -> Result<()> {
+    let status = tenant.leases().get(name).await?.status.context("no status")?;
+    ensure!(status.end_reason == Some(EndReason::DecisionRevoked), "{name}: {:?}", status.end_reason);
+    let removed = status.credential.and_then(|c| c.revocation_time);
+    ensure!(removed.is_some(), "the command ended before its lease's account did");
+    let by: Vec<_> = status.decisions.iter().map(|d| (d.decision, d.by.as_str())).collect();
+    ensure!(by == [(DecisionType::Revoked, tenant.requester.name.as_str())], "{by:?}");
     Ok(())
 }
 
@@ -92,11 +101,9 @@ fn a_command_runs_under_a_lease_of_its_own_and_its_exit_code_is_passed_on() {
         let script = "echo $LEASEHOLD_NAMESPACE/$LEASEHOLD_LEASE > who; stat -c %a $KUBECONFIG $(dirname $KUBECONFIG) > modes; \
                       kubectl get configmaps -o name; kubectl get secrets; kubectl auth whoami -o jsonpath={.status.userInfo.username} > me; \
                       echo $KUBECONFIG > where; exit 42";
-        let mut child = shell.start(&["run", "deployer", "--grant", "read", "--", "sh", "-c", script])?;
-        drop(child.stdin.take());
+        let child = shell.start(&["run", "deployer", "--", "sh", "-c", script])?;
         let who = shell.written("who").await?;
         let name = who.trim().strip_prefix(&format!("{}/", tenant.namespace)).context(who.clone())?.to_owned();
-        let uid = uid(&tenant, &name).await?;
         let ran = said(child).await?.ended(42, "Forbidden")?;
         ensure!(ran.stdout.contains("configmap/ledger"), "{ran:?}");
         ensure!(shell.written("modes").await? == "600\n700\n", "only its owner reads the kubeconfig");
@@ -106,7 +113,7 @@ fn a_command_runs_under_a_lease_of_its_own_and_its_exit_code_is_passed_on() {
             "{me}"
         );
         ensure!(!std::path::Path::new(shell.written("where").await?.trim()).exists(), "the kubeconfig is removed");
-        is_ended(&tenant, &name, &uid).await
+        is_revoked(&tenant, &name).await
     });
 }
 
@@ -122,10 +129,32 @@ fn an_interrupted_command_leaves_nothing_alive() {
             let uid = uid(&tenant, &name).await?;
             ensure!(!tenant.lab.made_for(&uid).await?.is_empty(), "the lease has an account");
             kill(Pid::from_raw(child.id().context("it has ended")?.try_into()?), signal)?;
-            said(child).await?.ended(code, "lease ").with_context(|| format!("{signal}"))?;
-            is_ended(&tenant, &name, &uid).await?;
+            said(child).await?.ended(code, ": revoked").with_context(|| format!("{signal}"))?;
+            is_revoked(&tenant, &name).await?;
+            tenant.lab.nothing_left_of(&uid).await?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn on_a_terminal_a_command_reads_from_it_and_is_interrupted_once() {
+    run(async {
+        let (tenant, shell) = ground("cli-tty").await?;
+        let script = "trap 'echo interrupted >> told' INT; read line; echo $LEASEHOLD_LEASE > read-$line; sleep 60; echo over >> told; exit 7";
+        std::fs::write(shell.file("job"), script)?;
+        let line = format!("exec kubectl-lease -n {} run deployer -- sh ./job", tenant.namespace);
+        let mut command = shell.command("script");
+        let mut child = command.args(["-qec", &line, "/dev/null"]).stdin(Stdio::piped()).spawn()?;
+        let mut keys = child.stdin.take().context("no stdin")?;
+        keys.write_all(b"typed\n").await?;
+        let name = shell.written("read-typed").await?.trim().to_owned();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        keys.write_all(b"\x03").await?;
+        let ran = said(child).await?.ended(7, "")?;
+        ensure!(ran.stdout.contains("active") || ran.stdout.contains(": revoked"), "{ran:?}");
+        ensure!(std::fs::read_to_string(shell.file("told"))? == "interrupted\nover\n", "one Ctrl-C is one signal");
+        is_revoked(&tenant, &name).await
     });
 }
 
@@ -151,9 +180,46 @@ fn a_command_does_not_outlive_its_lease() {
 }
 
 #[test]
+fn whoever_waits_is_told_for_whom_and_what_they_said() {
+    run(async {
+        let (tenant, shell) = ground("cli-wait").await?;
+        tenant
+            .lifecycle("careful", |spec| spec["terms"]["approval"] = json!({"type": "Required", "contact": "#pay"}))
+            .await?;
+        let lead = Person::approver(&tenant, "lead").await?;
+        let ask =
+            |name: &'static str| ["request", "careful", "--grant", "read", "--reason", "x", "--name", name, "--wait"];
+        for (name, word, code, told) in [
+            ("agreed", "Approved", 0, "active until"),
+            ("denied", "Denied", 121, "was denied"),
+            ("revoked", "Revoked", 121, "was revoked"),
+        ] {
+            let child = shell.start(&ask(name))?;
+            let lease = tenant.lease_in(name, Phase::AwaitingApproval).await?;
+            lead.decides(&lease, word).await?;
+            let said = said(child).await?.ended(code, told)?;
+            ensure!(
+                said.stderr.contains("waiting for approval, 0 of 1 so far: ") && said.stderr.contains("#pay"),
+                "{said:?}"
+            );
+        }
+
+        // Somebody revokes what a command runs under.
+        let script = "echo $LEASEHOLD_LEASE > under; sleep 60 & wait";
+        let child = shell.start(&["run", "careful", "--grant", "read", "--", "sh", "-c", script])?;
+        let name = shell.written("under").await?.trim().to_owned();
+        ensure!(name == "agreed", "the lease that was agreed to is used: {name}");
+        lead.decides(&tenant.leases().get(&name).await?, "Revoked").await?;
+        said(child).await?.ended(122, "has ended (DecisionRevoked)").map(drop)
+    });
+}
+
+#[test]
 fn what_is_refused_says_what_to_do_and_has_its_exit_code() {
     run(async {
-        let (tenant, shell) = ground("cli-no").await?;
+        let tenant = Lab::shared().await?.tenant("cli-no").await?;
+        tenant.lifecycle("deployer", |_| {}).await?;
+        let shell = Shell::of(&tenant)?;
         let ask = ["--reason", "a test", "--wait", "--grant", "read"];
         let with = |args: &[&'static str]| [args, &ask].concat();
         shell.lease(&with(&["request", "absent"])).await?.ended(120, "absent")?;
@@ -201,10 +267,7 @@ fn whoever_stops_waiting_withdraws_the_request() {
         let again = shell.lease(&ask("kept")).await?.ended(120, "there is a lease kept already")?;
         ensure!(again.stdout.is_empty(), "{again:?}");
 
-        let rule = ["create", "role", "decider", "--verb=create", "--resource=credentialleasedecisions.leasehold.dev"];
-        lab.kubectl(&[&rule[..], &["-n", &tenant.namespace]].concat(), None).await?;
-        let bind = ["create", "rolebinding", "decider", "--role=decider", "--user", &tenant.requester.name];
-        lab.kubectl(&[&bind[..], &["-n", &tenant.namespace]].concat(), None).await?;
+        Person::requester(&tenant).await?;
         shell.lease(&ask("later")).await?.ended(124, "was withdrawn: revoked")?;
         let uid = uid(&tenant, "later").await?;
 
