@@ -59,6 +59,9 @@ pub struct Deny {
     /// Why; asked for on a terminal.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 /// Shows a request, and agrees to exactly what was shown.
@@ -66,22 +69,13 @@ pub struct Deny {
 /// # Errors
 /// If there is nothing to agree to, its digest is not that of what was shown, nobody can be asked, or the API server refuses.
 pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
-    if !flags.yes && !ask::somebody_is_there() {
-        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
-    }
-    if flags.reason.is_none() && !ask::somebody_is_there() {
-        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
-    }
+    can_be_asked(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
     let caller = cluster.whoami().await?;
-    let beside = Beside {
-        rules: unrecorded(&cluster, shown).await,
-        before: before(&cluster, &lease, shown, &caller.username).await,
-    };
-    output::emit(&request::facts(&lease, shown, &beside, fetch::now()).render(Style::stdout(global.no_color)))?;
-
+    let rules = show(global, &cluster, &lease, shown, &caller.username).await?;
+    all_shown(shown, &rules)?;
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;
     if caller.username == lease.spec.requested_by.username {
@@ -108,22 +102,69 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
 /// # Errors
 /// If there is nothing to deny, or the API server refuses.
 pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
-    let reason = ask::reason(flags.reason.as_deref())?;
+    can_be_asked(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
-    if lease::is_over(&lease) {
+    if lease::is_over(&lease) && !lease::is_unanswered(&lease) {
         return Err(Failure::Other(format!("{} is {} already", lease::title(&lease), lease::phase(&lease))));
     }
     let caller = cluster.whoami().await?;
+    if let Some(shown) = lease::request(&lease) {
+        show(global, &cluster, &lease, shown, &caller.username).await?;
+    }
+    if !ask::confirm("Deny?", flags.yes)? {
+        return Err(Failure::Other("nothing was denied".into()));
+    }
+    let reason = ask::reason(flags.reason.as_deref())?;
     let name = decide::send(&cluster, &decide::decision(&lease, Word::Denied, &reason, &caller)).await?;
     output::emit(&format!("denied {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
     Ok(0)
 }
 
+/// Whether what has to be asked can be.
+fn can_be_asked(yes: bool, reason: Option<&str>) -> Result<(), Failure> {
+    if !yes && !ask::somebody_is_there() {
+        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
+    }
+    if reason.is_none() && !ask::somebody_is_there() {
+        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
+    }
+    Ok(())
+}
+
+/// Shows a request; the rules that had to be read for that, because a status cannot hold them.
+async fn show(
+    global: &Global,
+    cluster: &Cluster,
+    lease: &CredentialLease,
+    shown: &ResolvedRequest,
+    caller: &str,
+) -> Result<BTreeMap<String, Vec<PolicyRule>>, Failure> {
+    let beside =
+        Beside { rules: unrecorded(cluster, shown).await, before: before(cluster, lease, shown, caller).await };
+    output::emit(&request::facts(lease, shown, &beside, fetch::now()).render(Style::stdout(global.no_color)))?;
+    Ok(beside.rules)
+}
+
+/// Nobody agrees to rules that he was not shown.
+fn all_shown(shown: &ResolvedRequest, read: &BTreeMap<String, Vec<PolicyRule>>) -> Result<(), Failure> {
+    let unseen =
+        |g: &&ResolvedGrant| g.rules.is_empty() && g.rules_digest != rbac::digest(&[]) && !read.contains_key(&g.name);
+    match shown.grants.iter().find(unseen) {
+        None => Ok(()),
+        Some(grant) => Err(Failure::Refused(format!(
+            "the rules of grant {} are too many for the lease's status, and you cannot read {} {} as it was then: ask for the right to get it, or let somebody else approve",
+            grant.name,
+            grant.role_ref.kind.as_str(),
+            grant.role_ref.name
+        ))),
+    }
+}
+
 /// The request that can be agreed to.
 fn to_decide(lease: &CredentialLease) -> Result<&ResolvedRequest, Failure> {
     let title = lease::title(lease);
-    if lease::is_over(lease) {
+    if lease::is_over(lease) && !lease::is_unanswered(lease) {
         return Err(Failure::Other(format!("{title} is {} already: there is nothing to approve", lease::phase(lease))));
     }
     let request = lease::request(lease).ok_or_else(|| {

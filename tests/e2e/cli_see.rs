@@ -156,7 +156,7 @@ fn people_find_look_at_and_decide_what_waits_for_them() {
         );
         tenant.lease_in("yes", Phase::Active).await?;
 
-        let denied = lease(&lead.kubeconfig, &["deny", "no", "-n", namespace, "--reason", "not now"]).await?;
+        let denied = lease(&lead.kubeconfig, &["deny", "no", "-n", namespace, "--reason", "not now", "--yes"]).await?;
         denied.with(0)?;
         tenant.lease_in("no", Phase::Denied).await?;
         let late = lease(&lead.kubeconfig, &["approve", "no", "-n", namespace, "--yes", "--reason", "ok"]).await?;

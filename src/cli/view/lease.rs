@@ -1,6 +1,10 @@
 //! What commands ask about a lease.
 
-use crate::api::{CredentialLease, Time, reasons::Phase, status::ResolvedRequest};
+use crate::api::{
+    CredentialLease, Time,
+    reasons::{EndReason, Phase},
+    status::ResolvedRequest,
+};
 
 /// `<namespace>/<name>`.
 #[must_use]
@@ -30,6 +34,12 @@ pub fn phase(lease: &CredentialLease) -> Phase {
 #[must_use]
 pub fn is_over(lease: &CredentialLease) -> bool {
     phase(lease).is_final() || phase(lease) == Phase::Ending
+}
+
+/// Whether it was issued without an answer in time: one that comes now lifts what its lifecycle is held by.
+#[must_use]
+pub fn is_unanswered(lease: &CredentialLease) -> bool {
+    lease.status.as_ref().and_then(|s| s.end_reason) == Some(EndReason::ApprovalMissing)
 }
 
 /// The resolved document.
