@@ -386,3 +386,91 @@ fn a_decision_cannot_be_changed() {
         Ok(())
     });
 }
+
+#[test]
+fn whatever_was_deleted_and_created_again_inherits_no_agreement() {
+    run(async {
+        let tenant = asking("again", required()).await?;
+        let alice = Person::approver(&tenant, "alice").await?;
+        // A lease under the same name.
+        tenant.lease("run", "deployer", |_| {}).await?;
+        let first = tenant.lease_in("run", Phase::AwaitingApproval).await?;
+        tenant.delete_lease("run").await?;
+        alice.decides(&first, "Approved").await?;
+        tenant.lease("run", "deployer", |_| {}).await?;
+        let second = tenant.lease_in("run", Phase::AwaitingApproval).await?;
+        ensure!(second.metadata.uid != first.metadata.uid);
+        // A lifecycle under the same name.
+        alice.decides(&second, "Approved").await?;
+        tenant.lease_in("run", Phase::Active).await?;
+        tenant.lease("other", "deployer", |_| {}).await?;
+        let waiting = tenant.lease_in("other", Phase::AwaitingApproval).await?;
+        tenant.lifecycles().delete("deployer", &DeleteParams::default()).await?;
+        tenant.lifecycle("deployer", |spec| spec["terms"]["approval"] = required()).await?;
+        alice.decides(&waiting, "Approved").await?;
+        let over = |l: &CredentialLease| {
+            let phase = l.status.as_ref().and_then(|s| s.phase);
+            phase == Some(Phase::Denied) || says(l, "deleted and created again")
+        };
+        let lease = tenant.lease_is("other", "refused, or asked again", over).await?;
+        nothing_made(&tenant, &lease).await
+    });
+}
+
+#[test]
+fn a_word_that_is_there_before_the_lease_is_looked_at_counts_if_it_is_about_what_is_asked() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("before").await?;
+        tenant.lifecycle("deployer", |spec| spec["terms"]["approval"] = required()).await?;
+        let alice = Person::approver(&tenant, "alice").await?;
+        tenant.lease("first", "deployer", |_| {}).await?;
+        let first = tenant.lease_in("first", Phase::AwaitingApproval).await?;
+        lab.take_operator()?.kill()?;
+        // Equal requests have the same digest; a longer one has another.
+        let digest = first.status.and_then(|s| s.request_digest).context("no digest")?;
+        for (name, ttl) in [("equal", "30s"), ("longer", "31s")] {
+            let lease = tenant.lease(name, "deployer", |spec| spec["ttl"] = json!(ttl)).await?;
+            alice.tries(&lease, "Approved", |spec| spec["requestDigest"] = json!(digest)).await??;
+        }
+        lab.start_operator("second", &[]).await?;
+        tenant.lease_in("equal", Phase::Active).await?;
+        let lease = tenant.lease_is("longer", "told that it does not count", |l| says(l, "not counted")).await?;
+        nothing_made(&tenant, &lease).await?;
+        lab.stop().await
+    });
+}
+
+#[test]
+fn of_fifty_that_are_agreed_to_at_once_exactly_as_many_are_issued_as_may_be() {
+    run(async {
+        let tenant = Lab::shared().await?.tenant("many").await?;
+        tenant
+            .lifecycle("deployer", |spec| {
+                spec["terms"]["approval"] = required();
+                spec["terms"]["maxActive"] = json!(5);
+            })
+            .await?;
+        let alice = Person::approver(&tenant, "alice").await?;
+        let names: Vec<String> = (0..50).map(|n| format!("run-{n}")).collect();
+        futures::future::try_join_all(
+            names.iter().map(|name| tenant.lease(name, "deployer", |spec| spec["ttl"] = json!("10m"))),
+        )
+        .await?;
+        let mut waiting = vec![];
+        for name in &names {
+            waiting.push(tenant.lease_in(name, Phase::AwaitingApproval).await?);
+        }
+        futures::future::try_join_all(waiting.iter().map(|lease| alice.decides(lease, "Approved"))).await?;
+        let mut active = 0;
+        for name in &names {
+            let decided = |l: &CredentialLease| {
+                matches!(l.status.as_ref().and_then(|s| s.phase), Some(Phase::Active | Phase::Denied))
+            };
+            let lease = tenant.lease_is(name, "decided", decided).await?;
+            active += usize::from(lease.status.and_then(|s| s.phase) == Some(Phase::Active));
+        }
+        ensure!(active == 5, "{active} are active");
+        Ok(())
+    });
+}

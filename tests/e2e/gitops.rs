@@ -128,3 +128,30 @@ fn a_second_client_side_apply_changes_nothing() {
         plane.stop().await
     });
 }
+
+#[test]
+fn a_stop_survives_the_next_sync() {
+    run(async {
+        let plane = plane().await?;
+        sync(&plane, &["--server-side"]).await?;
+        let lifecycles = kubectl(&plane, &["get", "sal", "-A", "-o", "json"]).await?;
+        let lifecycles: Value = serde_json::from_str(&lifecycles)?;
+        let first = &lifecycles["items"][0]["metadata"];
+        let (namespace, name) =
+            (first["namespace"].as_str().context("no sample")?, first["name"].as_str().context("no name")?);
+        // By a field that Git leaves out, and by one more policy.
+        let stopped = r#"{"spec":{"stopPolicy":"HoldAndRevoke"}}"#;
+        kubectl(&plane, &["patch", "sal", name, "-n", namespace, "--type=merge", "-p", stopped]).await?;
+        let policy = serde_json::json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeasePolicy",
+            "metadata": {"name": "stop-1"}, "spec": {"stopPolicy": "HoldAndRevoke"}});
+        plane.kubectl(plane.admin_kubeconfig(), &["create", "-f", "-"], Some(&policy.to_string())).await?.ok()?;
+        for how in [&["--server-side"][..], &["--server-side", "--field-manager=argocd-controller"], &[]] {
+            sync(&plane, how).await?;
+            let field =
+                kubectl(&plane, &["get", "sal", name, "-n", namespace, "-o", "jsonpath={.spec.stopPolicy}"]).await?;
+            ensure!(field == "HoldAndRevoke", "a sync {how:?} has set stopPolicy to {field:?}");
+            kubectl(&plane, &["get", "clpol", "stop-1"]).await?;
+        }
+        plane.stop().await
+    });
+}

@@ -15,6 +15,10 @@ use crate::{
     },
 };
 
+/// The most decisions and policies that a status holds, as its schema says.
+const MAX_DECISIONS: usize = 32;
+const MAX_POLICIES: usize = 64;
+
 /// Who writes records that nobody else caused.
 pub(super) const OPERATOR: &str = "leasehold";
 
@@ -125,7 +129,7 @@ impl<'a> Draft<'a> {
     /// The policies that guard it.
     pub(super) fn policies(&mut self) {
         if let Some(terms) = self.seen.terms() {
-            self.status.policies = terms.policies;
+            self.status.policies = terms.policies.into_iter().take(MAX_POLICIES).collect();
         }
     }
 
@@ -137,7 +141,7 @@ impl<'a> Draft<'a> {
         self.status.approvals = Some(approvals(standing));
         let counted = standing.counted.iter().map(|counted| (counted.decision, counted.repeats));
         let before = std::mem::take(&mut self.status.decisions);
-        for (decision, repeats) in counted {
+        for (decision, repeats) in counted.take(MAX_DECISIONS) {
             if !before.iter().any(|d| d.uid == decision.uid) {
                 let spec = &decision.spec;
                 let covers =

@@ -1,32 +1,21 @@
-//! The end of a lease, from any cause: what ended it, taking it down, proving it.
+//! What has ended a lease, if anything has.
 
-use super::{
-    agenda::Lane,
-    agreement,
-    call::{Call, Next},
-    decide::{account_gone, attempt},
-    guards, issue,
-    observed::{Child, Control, Enforcement, Known, LifecycleSeen, ObjectId, Observed, Presence},
-    rbac, report,
-    terms::{self, Refusal},
+use crate::{
+    api::{
+        Time,
+        decision::DecisionType,
+        lifecycle::{ApprovalType, Grant, OnRoleChange, StopPolicy},
+        policy::OnViolation,
+        reasons::EndReason,
+        status::PolicyRule,
+    },
+    domain::{
+        agreement, guards, issue,
+        observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
+        rbac,
+        terms::{self, Refusal},
+    },
 };
-use crate::api::{
-    Time,
-    decision::DecisionType,
-    lifecycle::{ApprovalType, OnRoleChange, StopPolicy},
-    policy::OnViolation,
-    reasons::{EndReason, Evidence},
-    status::PolicyRule,
-};
-
-/// How long after the account's deletion no API server in contact with etcd accepts its tokens any more, in milliseconds:
-/// they remember an accepted token for 10 s (`TokenSuccessCacheTTL`, pkg/kubeapiserver/options/authentication.go); 2 s are
-/// for the lag of their watches. A review before that would refresh what they remember.
-pub const PROOF_WAIT_MILLIS: i64 = 12_000;
-/// API servers accept a token for so long after its `exp`, in milliseconds (go-jose's `DefaultLeeway`).
-pub const EXPIRY_LEEWAY_MILLIS: i64 = 60_000;
-/// The longest life of a token that a requester mints, in milliseconds; policy leasehold-token-request enforces it.
-pub const MINTED_TOKEN_MILLIS: i64 = 600_000;
 
 /// The end of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +107,7 @@ fn unanswered_while_active(seen: &Observed, now: Time) -> Option<End> {
 }
 
 /// Somebody decided against it.
-fn decided(seen: &Observed, decision: &super::observed::DecisionSeen, now: Time) -> End {
+fn decided(seen: &Observed, decision: &DecisionSeen, now: Time) -> End {
     let by = &decision.spec.decided_by.username;
     let (reason, what) = match decision.spec.decision {
         DecisionType::Denied if !seen.issued() => (EndReason::DecisionDenied, "denied it"),
@@ -228,7 +217,7 @@ pub fn violations(seen: &Observed) -> Vec<(OnViolation, Refusal)> {
 fn grants_changed(seen: &Observed, now: Time) -> Option<End> {
     let lifecycle = seen.lifecycle()?;
     for held in seen.lease.status.request.iter().flat_map(|r| &r.grants) {
-        let same = |g: &crate::api::lifecycle::Grant| {
+        let same = |g: &Grant| {
             g.role_ref == held.role_ref && g.namespace.as_ref().unwrap_or(&seen.lease.namespace) == &held.namespace
         };
         if !lifecycle.spec.grant(&held.name).is_some_and(same) {
@@ -275,153 +264,3 @@ fn denied(refusals: &[Refusal], now: Time) -> End {
     End::new(EndReason::Denied, now, all.join("; "))
 }
 
-/// RoleBindings first, then everything else at once; each is tried even if another fails; then the status; then the proof.
-#[must_use]
-pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
-    let (authority, rest): (Vec<_>, Vec<_>) = left(seen).into_iter().partition(gives_authority);
-    for batch in [authority, rest] {
-        let untried: Vec<Call> = batch.into_iter().filter(|call| seen.failure_of(call).is_none()).collect();
-        if !untried.is_empty() {
-            return Next::Do(Lane::End, untried);
-        }
-    }
-    let clean = left(seen).is_empty();
-    if !account_gone(seen) {
-        return write(
-            seen,
-            report::deletion_failing(seen, now, end),
-            Lane::End,
-            Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
-        );
-    }
-    let made = seen.memory.account.is_some()
-        || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
-    if !made {
-        return conclude(seen, now, end, clean, None);
-    }
-    let revoked_at = seen.lease.status.credential.as_ref().and_then(|c| c.revocation_time);
-    let Some(revoked_at) = revoked_at else {
-        return write(
-            seen,
-            report::revoked(seen, now, end),
-            Lane::End,
-            Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
-        );
-    };
-    match proof(seen, now, revoked_at) {
-        Proof::Wait(at) if clean => Next::at(Lane::Retry, at),
-        Proof::Wait(at) => Next::Rest { wishes: vec![(Lane::Retry, at)], backoff: Some(Lane::Retry) },
-        Proof::Ask => Next::Do(Lane::Retry, vec![Call::ReviewToken]),
-        Proof::StillAccepted => Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
-        Proof::Given(evidence) => conclude(seen, now, end, clean, Some(evidence)),
-    }
-}
-
-fn gives_authority(call: &Call) -> bool {
-    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Find(child) if child.gives_authority())
-}
-
-/// What is left to delete, and what is left to look for because nobody knows whether it was made.
-fn left(seen: &Observed) -> Vec<Call> {
-    let known = seen.children.iter().filter_map(|(child, known)| match known {
-        Known::Present(id) => Some(delete(child, id)),
-        Known::Unknown => Some(Call::Find(child.clone())),
-        Known::Absent | Known::Stranger => None,
-    });
-    let strays = seen.strays.iter().map(|(child, id)| delete(child, id));
-    let claims = seen.claims.iter().map(|(child, id)| Call::Inspect { child: child.clone(), id: id.clone() });
-    known.chain(strays).chain(claims).collect()
-}
-
-fn delete(child: &Child, id: &ObjectId) -> Call {
-    Call::Delete { child: child.clone(), id: id.clone() }
-}
-
-enum Proof {
-    Wait(Time),
-    Ask,
-    StillAccepted,
-    Given(Evidence),
-}
-
-/// What proves that the credential is dead, or what is missing for it.
-fn proof(seen: &Observed, now: Time, revoked_at: Time) -> Proof {
-    let due = revoked_at.plus_millis(PROOF_WAIT_MILLIS);
-    if now < due {
-        return Proof::Wait(due);
-    }
-    if let Some(until) = seen.lease.status.credential.as_ref().and_then(|c| c.offline_expiration_time) {
-        let due = until.plus_millis(EXPIRY_LEEWAY_MILLIS);
-        return if now < due { Proof::Wait(due) } else { Proof::Given(Evidence::AccountGoneAndExpired) };
-    }
-    if seen.memory.refused {
-        return Proof::Given(Evidence::TokenReviewRefused);
-    }
-    let can_ask = seen.memory.token.is_some() && seen.memory.control == Control::Accepted;
-    match seen.learned.failed.iter().find(|(call, _)| *call == Call::ReviewToken) {
-        None if can_ask => Proof::Ask,
-        // The API server said that it still knows the token: nothing is claimed, and it is asked again for ever.
-        Some((_, failure)) if failure.class == super::call::Class::Conflict => Proof::StillAccepted,
-        _ => Proof::Given(Evidence::AccountGoneAndWaited),
-    }
-}
-
-/// Everything is said; what remains is to remove the lease after its retention, or to keep trying to remove what is left.
-fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option<Evidence>) -> Next {
-    let answer = agreement::late_answer(seen);
-    if let agreement::Late::Ask(decision) = &answer {
-        let call = Call::CheckDecider { decision: decision.uid.clone() };
-        if seen.failure_of(&call).is_none() {
-            return Next::Do(Lane::Retry, vec![call]);
-        }
-    }
-    let status = report::concluded(seen, now, end, clean, evidence);
-    let rest = if !clean {
-        Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) }
-    } else if seen.lease.presence == Presence::Unconfirmed {
-        attempt(seen, Lane::Retry, vec![Call::ConfirmGone], vec![])
-    } else if seen.lease.presence == Presence::Gone {
-        Next::Forget
-    } else {
-        let ended = status.credential.as_ref().and_then(|c| c.verified_time).or(status.end_time).unwrap_or(now);
-        let due = ended.plus_millis(seen.settings.retention_millis);
-        if matches!(answer, agreement::Late::Ask(_)) {
-            Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) }
-        } else if answer == agreement::Late::Missing {
-            // It is kept until somebody decides: it holds the lifecycle.
-            Next::idle()
-        } else if matches!(seen.lease.presence, Presence::Deleting | Presence::Unreadable) {
-            // Its finalizer's owner, or whoever can mend or delete it, is next.
-            Next::idle()
-        } else if due <= now && status == seen.lease.status {
-            attempt(seen, Lane::Retry, vec![Call::DeleteLease], vec![])
-        } else {
-            Next::at(Lane::Retry, due.max(now))
-        }
-    };
-    write(seen, status, Lane::Retry, rest)
-}
-
-/// Write the status if it differs, then rest.
-pub(super) fn write(
-    seen: &Observed,
-    status: crate::api::status::CredentialLeaseStatus,
-    lane: Lane,
-    rest: Next,
-) -> Next {
-    if status == seen.lease.status || seen.lease.presence == Presence::Unreadable {
-        return rest;
-    }
-    let call = match seen.lease.presence {
-        Presence::Gone | Presence::Unconfirmed => Call::Record(Box::new(status)),
-        _ => Call::WriteStatus(Box::new(status)),
-    };
-    if seen.learned.failed.iter().any(|(c, _)| matches!(c, Call::WriteStatus(_))) {
-        let wishes = match rest {
-            Next::Rest { wishes, .. } => wishes,
-            _ => vec![],
-        };
-        return Next::Rest { wishes, backoff: Some(if lane == Lane::End { Lane::Retry } else { lane }) };
-    }
-    Next::Do(lane, vec![call])
-}
