@@ -5,7 +5,7 @@ use leasehold::api::reasons::Phase;
 use leasehold_harness::{Cursor, Options, Record};
 use serde_json::json;
 
-use crate::support::{Lab, run};
+use crate::support::{Lab, Person, run};
 
 const OPERATOR: &str = "system:serviceaccount:leasehold-system:leasehold";
 
@@ -118,4 +118,34 @@ fn a_minted_lease_costs_the_floor() {
             "update credentialleases/status",
         ],
     ));
+}
+
+#[test]
+fn an_agreed_lease_costs_the_floor_and_the_questions_about_who_agreed() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("calls").await?;
+        tenant.lifecycle("nightly", |spec| spec["terms"]["approval"] = json!({})).await?;
+        tenant.lifecycle_says("nightly", "Leasable", leasehold::api::ConditionStatus::True, "Leasable").await?;
+        let alice = Person::approver(&tenant, "alice").await?;
+        let begun = lab.plane.audit().cursor()?;
+        tenant.lease("one", "nightly", |_| {}).await?;
+        let waiting = tenant.lease_in("one", Phase::AwaitingApproval).await?;
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let asked = calls(&lab, begun).await.context("ask")?;
+        ensure!(asked == ["create subjectaccessreviews", "update credentialleases/status"], "to ask: {asked:#?}");
+
+        let agreed = lab.plane.audit().cursor()?;
+        alice.decides(&waiting, "Approved").await?;
+        tenant.lease_in("one", Phase::Active).await?;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        let issued = calls(&lab, agreed).await.context("issue")?;
+        let floor =
+            ["create jobs", "create rolebindings", "create rolebindings", "create roles", "create serviceaccounts"];
+        // May the requester still lease, may the decider approve; could he impersonate the requester (in two ways) or sign for him?
+        let questions = ["create subjectaccessreviews"; 5];
+        let expected = [&floor[..], &questions, &["get roles", "update credentialleases/status"]].concat();
+        ensure!(issued == expected, "to issue: {issued:#?}");
+        lab.stop().await
+    });
 }

@@ -263,4 +263,3 @@ fn denied(refusals: &[Refusal], now: Time) -> End {
     let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     End::new(EndReason::Denied, now, all.join("; "))
 }
-

@@ -141,12 +141,7 @@ fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option
 }
 
 /// Write the status if it differs, then rest.
-pub(in crate::domain) fn write(
-    seen: &Observed,
-    status: CredentialLeaseStatus,
-    lane: Lane,
-    rest: Next,
-) -> Next {
+pub(in crate::domain) fn write(seen: &Observed, status: CredentialLeaseStatus, lane: Lane, rest: Next) -> Next {
     if status == seen.lease.status || seen.lease.presence == Presence::Unreadable {
         return rest;
     }
