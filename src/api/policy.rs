@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Condition, Duration, SECRET_NAME,
-    lifecycle::{Approval, Backstop, DeliveryType, OnRoleChange, RoleRef, StopPolicy, Validation},
-    quantities::{TTL_MESSAGE, TTL_RULE},
+    lifecycle::{ApprovalType, Backstop, DeliveryType, Independence, OnRoleChange, RoleRef, StopPolicy, Validation},
+    quantities::{TTL_MESSAGE, TTL_RULE, WAIT_MESSAGE, WAIT_RULE},
     status::PolicyRule,
 };
 
@@ -149,7 +149,7 @@ pub struct PolicyTerms {
     pub audiences: Option<Vec<String>>,
     /// Who has to agree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<Approval>,
+    pub approval: Option<PolicyApproval>,
     /// What happens to live leases when a granted role gains rights; RevokeIfWidened wins over Report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_role_change: Option<OnRoleChange>,
@@ -158,6 +158,45 @@ pub struct PolicyTerms {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub validations: Vec<Validation>,
+}
+
+/// Who has to agree under a policy, besides what the lifecycle says: the stricter wins. What is absent says nothing, but for
+/// `type`.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.type) || self.type != 'NotRequired' || !(has(self.count) || has(self.timeout) || has(self.maxRepeat) || has(self.independence))")
+    .message("approval type NotRequired says nothing in a policy: leave approval out, or choose Required or Retrospective"))]
+pub struct PolicyApproval {
+    /// The least strict type that is let pass. Absent means Required, as everywhere.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ApprovalType>,
+    /// So many different people at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10))]
+    pub count: Option<i32>,
+    /// An answer counts so long after the request at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(WAIT_RULE).message(WAIT_MESSAGE))]
+    pub timeout: Option<Duration>,
+    /// Where those who may agree are reached, if the lifecycle does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub contact: Option<String>,
+    /// A decision covers equal requests so long at most. A lifecycle that asks, and does not speak of repeats, wants none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(WAIT_RULE).message(WAIT_MESSAGE))]
+    pub max_repeat: Option<Duration>,
+    /// With Required: one who could act as the requester may not agree, whatever the lifecycle says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub independence: Option<Independence>,
+}
+
+impl PolicyApproval {
+    /// The kind in force.
+    #[must_use]
+    pub fn kind(&self) -> ApprovalType {
+        self.kind.unwrap_or(ApprovalType::Required)
+    }
 }
 
 /// How long a lease may live under a policy.

@@ -38,7 +38,7 @@ macro_rules! words {
 words! {
     /// Types of the conditions of leases and lifecycles.
     ConditionType {
-        /// Lease: the terms of the lifecycle allow it.
+        /// Lease: the terms of the lifecycle and of the policies that guard it allow it.
         Allowed,
         /// Lease: whoever must agree has agreed.
         Approved,
@@ -50,7 +50,7 @@ words! {
         Revoked,
         /// Lease: it is moving towards its next state.
         Reconciling,
-        /// Lease: it was denied or it failed; nothing more will happen. Lifecycle: its spec has to be mended.
+        /// Lease: it was denied or it failed; nothing more will happen. Lifecycle, policy: its spec has to be mended.
         Stalled,
         /// Lease: a role that it holds has gained rights since it was issued.
         RoleWidened,
@@ -58,7 +58,7 @@ words! {
         PolicyViolated,
         /// Lifecycle: what it grants, and how, is within every policy that guards it.
         PoliciesSatisfied,
-        /// Lifecycle: its spec was accepted.
+        /// Lifecycle, policy: its spec was accepted.
         Ready,
         /// Lifecycle: the operator may bind every granted role.
         GrantsAllowed,
@@ -192,7 +192,7 @@ words! {
         NotEnded,
         /// Reconciling: something is left to delete although the credential is dead.
         CleaningUp,
-        /// RoleWidened: a role gained rights and the terms say to report it.
+        /// RoleWidened, PolicyViolated: it was noticed, and the terms or the policy say to report it.
         Reported,
     }
 }
@@ -284,8 +284,6 @@ words! {
         Approved,
         /// What was agreed to has changed: earlier approvals no longer count.
         ApprovalVoid,
-        /// A decision does not count.
-        DecisionIgnored,
         /// It holds what a policy forbids by now.
         PolicyViolated,
         /// It was refused.

@@ -32,7 +32,7 @@ pub struct CredentialLeaseStatus {
     /// How many must agree, and how many have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<Approvals>,
-    /// The decisions that count.
+    /// The decisions that count: approvals, and what denied or revoked it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["uid".into()]))]

@@ -81,6 +81,11 @@ impl Guard {
         identity: &mut Option<Instant>,
         audiences: &mut bool,
     ) -> Enforcement {
+        // What live leases are judged by has to be known also while the policies are not in force.
+        if !*audiences && let Ok(known) = self.probe.api_audiences().await {
+            self.outlet.index.api_audiences_are(known);
+            *audiences = true;
+        }
         let own =
             |store: Vec<Arc<ValidatingAdmissionPolicy>>| store.into_iter().map(|p| (*p).clone()).collect::<Vec<_>>();
         let bound = |store: Vec<Arc<ValidatingAdmissionPolicyBinding>>| {
@@ -107,8 +112,7 @@ impl Guard {
             *identity = Some(Instant::now());
         }
         if !*audiences {
-            self.outlet.index.api_audiences_are(self.probe.api_audiences().await?);
-            *audiences = true;
+            return Ok(Some("the API server does not say for whom its tokens are; it is asked again".into()));
         }
         self.probe.bites().await
     }
@@ -123,7 +127,7 @@ impl Guard {
     }
 
     async fn say(&self, found: Enforcement) {
-        let before = self.outlet.index.enforcement();
+        let before = self.outlet.index.admission();
         if found == Enforcement::Enforced && before != Enforcement::Enforced {
             tokio::time::sleep(SETTLE).await;
         }

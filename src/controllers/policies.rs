@@ -37,8 +37,8 @@ pub struct Context {
     pub evaluator: Evaluator,
 }
 
-/// What was found out about a policy's validations, by its name and generation.
-type Tried = HashMap<(String, i64), Option<String>>;
+/// What was found out about a policy's validations, by its name: in which object and generation.
+type Tried = HashMap<String, ((String, i64), Option<String>)>;
 
 /// Runs for ever; looks whenever `changed` says so, and once a minute.
 pub async fn run(context: Context, changed: Arc<Notify>) {
@@ -57,7 +57,7 @@ pub async fn run(context: Context, changed: Arc<Notify>) {
 /// Brings every policy's status up to date; false if something has to be tried again.
 async fn look(context: &Context, tried: &mut Tried) -> bool {
     let objects = context.index.policy_objects();
-    tried.retain(|(name, _), _| objects.iter().any(|o| o.metadata.name.as_ref() == Some(name)));
+    tried.retain(|name, _| objects.iter().any(|o| o.metadata.name.as_ref() == Some(name)));
     let mut complete = true;
     for object in objects {
         let name = object.metadata.name.clone().unwrap_or_default();
@@ -76,15 +76,15 @@ async fn reconcile(
     tried: &mut Tried,
 ) -> Result<(), String> {
     let generation = object.metadata.generation.unwrap_or_default();
-    let key = (name.to_owned(), generation);
-    let broken = match tried.get(&key) {
-        Some(known) => known.clone(),
-        None => {
+    let version = (object.metadata.uid.clone().unwrap_or_default(), generation);
+    let broken = match tried.get(name) {
+        Some((tried, known)) if *tried == version => known.clone(),
+        _ => {
             let rules = object.spec.terms.as_ref().map(|terms| terms.validations.as_slice()).unwrap_or_default();
             let sample = validations::sample_of_any();
             let found =
                 context.evaluator.first_broken(rules, sample, SAMPLE_DEADLINE).await.map_err(|e| e.to_string())?;
-            tried.insert(key, found.clone());
+            tried.insert(name.to_owned(), (version, found.clone()));
             found
         }
     };
@@ -105,7 +105,8 @@ fn count(context: &Context, name: &str) -> (usize, usize) {
     context.index.each_lifecycle(|_, scope| {
         let guards = guards::guarding(&policies, scope);
         guarded += usize::from(!guards.is_empty());
-        violating += usize::from(guards::violations(scope, &guards).iter().any(|(_, refusal)| refusal.is_of(name)));
+        violating +=
+            usize::from(guards::violations(scope, &guards).iter().any(|(_, refusal)| refusal.forbids_grant_of(name)));
     });
     (guarded, violating)
 }

@@ -6,8 +6,10 @@ use serde_json::json;
 
 use super::{
     agenda::Lane,
+    call::{Call, Class, Next},
+    ending,
     guards::PolicySeen,
-    observed::{DeciderSeen, DecisionSeen, Memory},
+    observed::{DeciderSeen, DecisionSeen, Enforcement, Memory, Observed},
     request,
     world::{Fault, START, World, rule, uid},
 };
@@ -426,4 +428,118 @@ fn whoever_waits_costs_nothing_when_something_else_changes() {
     world.calls.clear();
     assert_eq!(world.visits(&mut memory, Lane::Issue), 1);
     assert_eq!(world.calls, []);
+}
+
+/// A world in which something is not known yet, as after a restart.
+fn half_seen(world: &World, spoil: fn(&mut Observed)) -> Observed {
+    let mut seen = world.observe(&Memory::default());
+    spoil(&mut seen);
+    seen
+}
+
+const HALF_SEEN: [fn(&mut Observed); 3] = [
+    |seen| (seen.synced, seen.decisions) = (false, vec![]),
+    |seen| (seen.synced, seen.roles) = (false, std::collections::BTreeMap::new()),
+    |seen| (seen.enforcement, seen.api_audiences) = (Enforcement::Unknown, vec![]),
+];
+
+#[test]
+fn what_is_not_known_yet_is_no_missing_answer() {
+    let late = Time::from_millis(START + 400_000);
+    let (mut scheduled, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
+    scheduled.not_before = Some(3600);
+    scheduled.run(&mut memory, waits);
+    decide(&mut scheduled, "alice", "Approved", 10);
+    scheduled.run(&mut memory, |w| w.status.phase == Some(Phase::Scheduled));
+    let (mut emergency, mut memory) = (asking(json!({"type": "Retrospective", "timeout": "5m"})), Memory::default());
+    emergency.ttl = Some("1h");
+    emergency.run(&mut memory, active);
+    let word = word(&emergency, "alice", "Approved", 10);
+    emergency.decisions.push(word);
+    for world in [&scheduled, &emergency] {
+        for spoil in HALF_SEEN {
+            assert_eq!(ending::cause(&half_seen(world, spoil), late), None);
+        }
+    }
+}
+
+#[test]
+fn nothing_is_judged_by_policies_before_it_is_known_which_guard_it() {
+    let policies = [
+        json!({"stopPolicy": "HoldAndRevoke", "match": {"grantNamespaces": {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"}]}}}),
+        json!({"onViolation": "Revoke", "terms": {"audiences": []}}),
+        json!({"onViolation": "Revoke", "grants": {"crossNamespace": {"type": "SameLabel", "label": "x"}}}),
+    ];
+    for spec in policies {
+        let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+        world.run(&mut memory, active);
+        world
+            .policies
+            .push(Arc::new(PolicySeen { name: "p".into(), spec: serde_json::from_value(spec.clone()).unwrap() }));
+        let spoils: [fn(&mut Observed); 3] = [
+            |seen| seen.synced = false,
+            |seen| seen.namespaces.clear(),
+            |seen| (seen.namespaces, seen.api_audiences) = (std::collections::BTreeMap::new(), vec![]),
+        ];
+        for spoil in spoils {
+            assert_eq!(ending::cause(&half_seen(&world, spoil), world.now()), None, "{spec}");
+        }
+        let asks = super::decide::decide(&half_seen(&world, |seen| seen.namespaces.clear()), world.now());
+        assert_eq!(asks, Next::Do(Lane::Issue, vec![Call::ReadNamespace { name: "ns".into() }]));
+    }
+    // The API server's own audiences are never foreign, also while nobody knows them.
+    let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+    world.run(&mut memory, active);
+    let spec = serde_json::from_value(json!({"onViolation": "Revoke", "terms": {"audiences": []}})).unwrap();
+    world.policies.push(Arc::new(PolicySeen { name: "p".into(), spec }));
+    assert_eq!(ending::cause(&half_seen(&world, |seen| seen.api_audiences.clear()), world.now()), None);
+}
+
+#[test]
+fn an_authorizer_that_fails_is_asked_again_after_a_pause() {
+    let (mut world, mut memory) = (asking(json!({"type": "Retrospective", "timeout": "30s"})), Memory::default());
+    world.ttl = Some("1h");
+    world.run(&mut memory, active);
+    decide(&mut world, "alice", "Approved", 10);
+    world.broken = vec![(|call| matches!(call, Call::CheckDecider { .. }), Class::Transient)];
+    world.now = START + 60_000;
+    let before = world.calls.len();
+    world.run(&mut memory, |w| w.now > START + 90_000);
+    assert!(world.calls.len() - before < 40, "{} calls in half a minute", world.calls.len() - before);
+    assert!(active(&world), "what could not be asked is no missing answer");
+    world.broken.clear();
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    assert!(active(&world));
+}
+
+#[test]
+fn a_status_never_holds_more_decisions_than_its_schema() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    for n in 0..40 {
+        let word = word(&world, &format!("lead-{n}"), "Approved", 10);
+        world.decisions.push(word);
+    }
+    world.now = START + 10_000;
+    world.run(&mut memory, active);
+    assert!(world.status.decisions.len() <= 32, "{}", world.status.decisions.len());
+    decide(&mut world, "bob", "Revoked", 20);
+    world.run(&mut memory, at_rest);
+    assert!(world.status.decisions.len() <= 32);
+    assert_eq!(world.status.decisions.last().map(|d| d.by.as_str()), Some("bob"));
+}
+
+#[test]
+fn a_lease_that_its_approver_shortened_is_judged_by_the_life_that_was_agreed_to() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    let mut word = word(&world, "alice", "Approved", 10);
+    word.spec.max_ttl = Some("30s".parse().unwrap());
+    world.decisions.push(word);
+    world.now = START + 10_000;
+    world.run(&mut memory, active);
+    let spec = serde_json::from_value(json!({"onViolation": "Revoke", "terms": {"ttl": {"max": "45s"}}})).unwrap();
+    world.policies.push(Arc::new(PolicySeen { name: "p".into(), spec }));
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired));
 }

@@ -9,12 +9,12 @@ use super::{rbac, terms::Refusal};
 use crate::api::{
     Duration,
     lifecycle::{
-        Approval, ApprovalType, Backstop, DeliveryType, Independence, OnRoleChange, RoleRef, StopPolicy, Terms,
-        Validation,
+        Approval, ApprovalType, Backstop, DEFAULT_APPROVALS, DeliveryType, Independence, OnRoleChange, RoleRef,
+        StopPolicy, Terms, Validation,
     },
     policy::{
-        CredentialLeasePolicySpec, CrossNamespaceType, GrantRules, OnViolation, Operator, PolicyTerms, Requirement,
-        Selector,
+        CredentialLeasePolicySpec, CrossNamespaceType, GrantRules, OnViolation, Operator, PolicyApproval, PolicyTerms,
+        Requirement, Selector,
     },
     status::PolicyRule,
 };
@@ -44,7 +44,8 @@ pub struct GrantSeen<'a> {
 pub struct Scope<'a> {
     pub home: &'a str,
     pub grants: Vec<GrantSeen<'a>>,
-    /// Labels of the namespaces involved; one that is missing matches no selector but an empty one.
+    /// Labels of the namespaces involved. One that is missing has no labels here: whoever asks makes sure that it is known, or
+    /// known not to be there.
     pub namespaces: &'a BTreeMap<String, Labels>,
 }
 
@@ -210,34 +211,31 @@ fn intersect<T: PartialEq>(list: &mut Vec<T>, with: Option<&[T]>) -> bool {
     list.len() < before
 }
 
-/// Those who ask nobody say nothing about how to ask.
+/// A lifecycle that asks nobody says nothing about how to ask; a policy says what it names.
 fn agreement(own: &Approval, guards: &[Guard]) -> Agreement {
     let mut kind = Bound::own(own.kind());
-    let said: Vec<(&str, &Approval)> = guards
+    let said: Vec<(&str, &PolicyApproval)> = guards
         .iter()
         .filter_map(|g| Some((g.policy.name.as_str(), g.policy.spec.terms.as_ref()?.approval.as_ref()?)))
         .collect();
     for (policy, approval) in &said {
         kind.tighten(approval.kind(), policy, |new, old| new < old);
     }
-    let asks = |approval: &Approval| approval.kind() != ApprovalType::NotRequired;
-    let others = || said.iter().map(|(_, approval)| *approval).filter(|a| asks(a));
-    let everybody = || Some(own).filter(|own| asks(own)).into_iter().chain(others());
+    let own = Some(own).filter(|own| own.kind() != ApprovalType::NotRequired);
+    let others = || said.iter().map(|(_, a)| *a).filter(|a| a.kind() != ApprovalType::NotRequired);
+    let asks = kind.value != ApprovalType::NotRequired;
+    let counts = own.map(Approval::count).into_iter().chain(others().filter_map(|a| a.count));
+    let timeouts = own.and_then(|a| a.timeout).into_iter().chain(others().filter_map(|a| a.timeout));
     // A lifecycle that asks and does not speak of repeats wants none.
-    let own_repeat = if asks(own) { Some(own.max_repeat) } else { None };
-    let repeats = own_repeat.into_iter().chain(others().filter_map(|a| a.max_repeat.map(Some)));
-    let own_independence = if asks(own) { Some(own.independence()) } else { None };
+    let repeats = own.map(|a| a.max_repeat).into_iter().chain(others().filter_map(|a| a.max_repeat.map(Some)));
+    let independence = own.map(Approval::independence).into_iter().chain(others().filter_map(|a| a.independence));
     Agreement {
         kind,
-        count: everybody().map(Approval::count).max().unwrap_or(0),
-        timeout: everybody().filter_map(|a| a.timeout).min().unwrap_or_else(|| Approval::default().timeout()),
-        contact: everybody().find_map(|a| a.contact.clone()),
+        count: if asks { counts.max().unwrap_or(DEFAULT_APPROVALS) } else { 0 },
+        timeout: timeouts.min().unwrap_or_else(|| Approval::default().timeout()),
+        contact: own.and_then(|a| a.contact.clone()).or_else(|| others().find_map(|a| a.contact.clone())),
         max_repeat: repeats.min().flatten(),
-        independence: own_independence
-            .into_iter()
-            .chain(others().filter_map(|a| a.independence))
-            .min()
-            .unwrap_or(Independence::Required),
+        independence: independence.min().unwrap_or(Independence::Required),
     }
 }
 

@@ -72,17 +72,7 @@ fn checks(seen: &Observed) -> Option<Next> {
 /// What has to be asked before the rules can speak.
 fn questions(seen: &Observed) -> Vec<Call> {
     let Some(terms) = seen.terms() else { return vec![] };
-    let scope = seen.scope();
-    let namespaces = scope.grants.iter().map(|g| g.namespace).chain([scope.home]);
-    let unknown = namespaces
-        .filter(|n| !seen.namespaces.contains_key(*n) && !seen.learned.namespaces_absent.contains(*n))
-        .map(|n| Call::ReadNamespace { name: n.to_owned() });
-    let mut calls: Vec<Call> = vec![];
-    for call in unknown {
-        if !calls.contains(&call) {
-            calls.push(call);
-        }
-    }
+    let mut calls: Vec<Call> = seen.unknown_namespaces().into_iter().map(|name| Call::ReadNamespace { name }).collect();
     if !calls.is_empty() {
         // Which rules there are depends on the answer.
         return calls;
@@ -107,9 +97,11 @@ fn waits_for_others(seen: &Observed) -> bool {
 
 /// About whom the authorizer has to be asked before his approval counts.
 pub(super) fn deciders(seen: &Observed) -> Vec<Call> {
-    let standing = agreement::standing(seen);
-    let unasked = standing.iter().flat_map(|s| &s.unasked);
-    unasked.map(|d| Call::CheckDecider { decision: d.uid.clone() }).collect()
+    let Some(standing) = agreement::standing(seen) else { return vec![] };
+    // Only as many as are missing: each costs a question for every way to act as the requester.
+    let missing = standing.required.saturating_sub(standing.counted.len());
+    let next = standing.unasked.iter().take(missing);
+    next.map(|d| Call::CheckDecider { decision: d.uid.clone() }).collect()
 }
 
 /// Waits until enough people have agreed.

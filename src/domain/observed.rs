@@ -236,6 +236,8 @@ pub struct Observed {
     /// The roles of the grants that were asked for, as the watches have them.
     pub roles: BTreeMap<String, RoleSeen>,
     pub enforcement: Enforcement,
+    /// Whether every watch has delivered its first list: before that, nothing is concluded from what is missing.
+    pub synced: bool,
     /// Whatever was created up to then was created while it is not known that the policies were in force. What an operator has
     /// judged since (its status tells) was looked at while they were.
     pub unproven_until: Option<Time>,
@@ -317,6 +319,25 @@ impl Observed {
             (None, None) => vec![],
         };
         Scope { home: &self.lease.namespace, grants, namespaces: &self.namespaces }
+    }
+
+    /// Whether everything is known that the document of a request is made of: else what seems to have changed may only be
+    /// unknown.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.synced && !self.api_audiences.is_empty()
+    }
+
+    /// Namespaces whose labels would say which policies guard the lease, and that are not known: nothing is judged by policies
+    /// before they are.
+    #[must_use]
+    pub fn unknown_namespaces(&self) -> Vec<String> {
+        let scope = self.scope();
+        let mut all: Vec<&str> = scope.grants.iter().map(|g| g.namespace).chain([scope.home]).collect();
+        all.sort_unstable();
+        all.dedup();
+        let unknown = |n: &&str| !self.namespaces.contains_key(*n) && !self.learned.namespaces_absent.contains(*n);
+        all.into_iter().filter(unknown).map(str::to_owned).collect()
     }
 
     /// The policies that guard the lease.

@@ -28,7 +28,8 @@ const SIGNS: &[(Outlives, &[&str], &str, &[&str])] = &[
         "rbac.authorization.k8s.io",
         &["roles", "clusterroles", "rolebindings", "clusterrolebindings"],
     ),
-    (Outlives::Impersonate, &["impersonate"], "*", &["*"]),
+    // Also constrained, Kubernetes 1.36 (KEP-5284).
+    (Outlives::Impersonate, &["impersonate", "impersonate:user-info", "impersonate:serviceaccount"], "*", &["*"]),
     (
         Outlives::Certificates,
         &["create", "update", "patch", "approve", "sign"],

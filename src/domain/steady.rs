@@ -20,13 +20,18 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
+    let namespaces: Vec<Call> =
+        seen.unknown_namespaces().into_iter().map(|name| Call::ReadNamespace { name }).collect();
+    if seen.synced && !namespaces.is_empty() {
+        return attempt(seen, Lane::Issue, namespaces, wishes);
+    }
     let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
     if let Some(due) = due {
-        wishes.extend(due.until.map(|until| (Lane::End, until)));
-        let untried = issue::deciders(seen).into_iter().filter(|call| seen.failure_of(call).is_none());
-        let calls: Vec<Call> = untried.collect();
+        // One that has passed is no wish: whoever could not be asked about is asked again after a pause.
+        wishes.extend(due.until.filter(|until| *until > now).map(|until| (Lane::End, until)));
+        let calls = issue::deciders(seen);
         if !calls.is_empty() {
-            return Next::Do(Lane::Issue, calls);
+            return attempt(seen, Lane::Issue, calls, wishes);
         }
     }
     if seen.memory.token.is_some()

@@ -55,9 +55,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether this is said by the policy of this name.
+    /// Whether this says that the policy of this name forbids a grant.
     #[must_use]
-    pub fn is_of(&self, name: &str) -> bool {
+    pub fn forbids_grant_of(&self, name: &str) -> bool {
         match self {
             Self::RoleForbidden { policy, .. } | Self::RuleForbidden { policy, .. } => policy == name,
             Self::CrossNamespace { policy, .. } => policy.as_deref() == Some(name),
@@ -389,15 +389,21 @@ pub fn quota(live: (usize, usize), terms: &Effective, username: &str) -> Option<
     Some(Refusal::TooManyForRequester { max: max.clone(), username: username.to_owned() })
 }
 
-/// What a policy's terms forbid of what was issued: not what was asked at the time, such as approvals and quotas.
+/// What a policy's terms forbid of what was issued, with the `life` that was agreed to: not what was asked at the time, such as
+/// approvals and quotas. Audiences are not judged while the API server's own are unknown.
 #[must_use]
-pub fn violated(guard: &Guard, held: &ResolvedRequest, api_audiences: &[String]) -> Vec<(OnViolation, Refusal)> {
+pub fn violated(
+    guard: &Guard,
+    held: &ResolvedRequest,
+    life: Duration,
+    api_audiences: &[String],
+) -> Vec<(OnViolation, Refusal)> {
     let Some(terms) = guard.policy.spec.terms.as_ref() else { return vec![] };
     let with = || vec![guard.policy.name.clone()];
     let mut out = vec![];
-    if let Some(max) = terms.ttl.as_ref().map(|ttl| ttl.max).filter(|max| held.ttl > *max) {
+    if let Some(max) = terms.ttl.as_ref().map(|ttl| ttl.max).filter(|max| life > *max) {
         let max = Bound { value: max, by: Some(guard.policy.name.clone()) };
-        out.push(Refusal::TtlAboveMax { asked: held.ttl, max });
+        out.push(Refusal::TtlAboveMax { asked: life, max });
     }
     if let Some(allowed) = terms.delivery.as_ref().filter(|allowed| !allowed.contains(&held.delivery.kind)) {
         out.push(Refusal::DeliveryNotAllowed {
@@ -406,7 +412,7 @@ pub fn violated(guard: &Guard, held: &ResolvedRequest, api_audiences: &[String])
             with: with(),
         });
     }
-    let foreign = held.audiences.iter().filter(|a| !api_audiences.contains(a));
+    let foreign = held.audiences.iter().filter(|a| !api_audiences.is_empty() && !api_audiences.contains(a));
     let refused = foreign.filter(|a| terms.audiences.as_ref().is_some_and(|allowed| !allowed.contains(a)));
     out.extend(refused.map(|asked| Refusal::AudienceNotAllowed {
         asked: asked.clone(),

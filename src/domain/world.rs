@@ -204,6 +204,7 @@ impl World {
                 .map(|g| ((*g).to_owned(), self.role(false)))
                 .collect(),
             enforcement: Enforcement::Enforced,
+            synced: true,
             unproven_until: self.unproven_until.map(|at| Time::from_millis(START + at * 1000)),
             policies: self.policies.clone().into(),
             namespaces: BTreeMap::from([("ns".to_owned(), BTreeMap::new())]),

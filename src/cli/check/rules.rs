@@ -102,6 +102,7 @@ fn observed(
         confirmed: true,
     };
     Some(Observed {
+        synced: true,
         lease,
         lifecycle: LifecycleSeen::Present(Box::new(facts)),
         roles: rules.iter().map(role).collect(),

@@ -14,8 +14,19 @@ use crate::{
     },
 };
 
-/// The most decisions of one lease that are looked at. Those that are against it always are.
+/// The most approvals of one lease that are looked at, the newest; and the most that are only there to be told why they do not
+/// count. What is against a lease is never crowded out: the first of it is enough.
 const MOST: usize = 64;
+const MOST_MISTAKEN: usize = 8;
+
+/// The lease that decisions are looked up for.
+pub(super) struct About<'a> {
+    pub(super) lease: &'a LeaseUid,
+    /// Namespace and name.
+    pub(super) lifecycle: &'a (String, String),
+    pub(super) requester: &'a str,
+    pub(super) created: Time,
+}
 
 /// Namespace, lifecycle and requester: whose requests a decision may cover.
 type Covers = (String, String, String);
@@ -36,17 +47,43 @@ pub(super) struct Decisions {
 
 impl Decisions {
     /// The decisions that name a lease, and those that may cover it.
-    pub(super) fn about(&self, lease: &LeaseUid, lifecycle: &(String, String), requester: &str) -> Vec<DecisionSeen> {
-        let covers = (lifecycle.0.clone(), lifecycle.1.clone(), requester.to_owned());
-        let (own, repeating) = (self.by_lease.get(lease.as_str()), self.repeating.get(&covers));
+    pub(super) fn about(&self, about: &About) -> Vec<DecisionSeen> {
+        let (namespace, lifecycle) = about.lifecycle;
+        let covers = (namespace.clone(), lifecycle.clone(), about.requester.to_owned());
+        let (own, repeating) = (self.by_lease.get(about.lease.as_str()), self.repeating.get(&covers));
         if own.is_none() && repeating.is_none() {
             return vec![];
         }
-        let uids: BTreeSet<&String> = own.into_iter().chain(repeating).flatten().collect();
-        let here = uids.into_iter().filter_map(|uid| self.rows.get(uid)).filter(|row| row.namespace == lifecycle.0);
-        let mut all: Vec<&Arc<DecisionSeen>> = here.map(|row| &row.seen).collect();
-        all.sort_by_key(|d| (d.spec.decision == DecisionType::Approved, d.created));
-        all.into_iter().take(MOST).map(|d| (**d).clone()).collect()
+        let rows = |uids: Option<&BTreeSet<String>>| -> Vec<&DecisionSeen> {
+            let here = uids.into_iter().flatten().filter_map(|uid| self.rows.get(uid));
+            let mut all: Vec<&DecisionSeen> =
+                here.filter(|row| row.namespace == *namespace).map(|row| &*row.seen).collect();
+            all.sort_by(|a, b| (b.created, &b.uid).cmp(&(a.created, &a.uid)));
+            all
+        };
+        let names = |d: &&DecisionSeen| d.spec.lifecycle_ref.name == *lifecycle && d.spec.requester == about.requester;
+        let (own, mistaken): (Vec<_>, Vec<_>) = rows(own).into_iter().partition(names);
+        let (own, against): (Vec<_>, Vec<_>) = own.into_iter().partition(|d| d.spec.decision == DecisionType::Approved);
+        let covers = |d: &&DecisionSeen| {
+            let until = d.spec.repeat_for.map(|repeat| d.created.plus(repeat));
+            until.is_some_and(|until| about.created <= until) && d.spec.lease_ref.uid != about.lease.as_str()
+        };
+        let approvals = own.into_iter().chain(rows(repeating).into_iter().filter(covers)).take(MOST);
+        // What ends a lease is the first word against it that counts; the newest are looked at for an answer that came late.
+        let earliest = |counts: fn(&DecisionSeen) -> bool| against.iter().rev().copied().find(|d| counts(d));
+        let first = [
+            earliest(|d| d.spec.decision == DecisionType::Revoked),
+            earliest(|d| d.spec.decision == DecisionType::Denied && d.spec.decided_by.username != d.spec.requester),
+        ];
+        let newest = against.iter().copied().take(MOST_MISTAKEN);
+        let mistaken = mistaken.into_iter().take(MOST_MISTAKEN);
+        let mut found: Vec<DecisionSeen> = vec![];
+        for decision in first.into_iter().flatten().chain(newest).chain(approvals).chain(mistaken) {
+            if !found.iter().any(|d| d.uid == decision.uid) {
+                found.push(decision.clone());
+            }
+        }
+        found
     }
 
     fn insert(&mut self, namespace: &str, seen: DecisionSeen, epoch: u64) {
@@ -170,3 +207,6 @@ impl Inner {
         wishes
     }
 }
+
+#[cfg(test)]
+mod tests;

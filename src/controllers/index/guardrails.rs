@@ -54,10 +54,14 @@ impl Index {
         inner.wake_all_moving()
     }
 
-    /// A policy is there that cannot be decoded: what it forbids is not known, so nothing is issued.
+    /// A policy is there that cannot be decoded: what it forbids is not known, so nothing is issued. What is known of it from
+    /// before goes on to guard what is live.
     pub fn policy_unreadable(&self, name: &str) -> Wishes {
         let mut inner = self.inner();
         let epoch = inner.epoch(Source::Policies);
+        if let Some(row) = inner.policies.rows.get_mut(name) {
+            row.epoch = epoch;
+        }
         inner.policies.unreadable.insert(name.to_owned(), epoch);
         Wishes { visits: inner.wake_pending(), lifecycles: inner.lifecycles.keys().cloned().collect() }
     }

@@ -118,10 +118,16 @@ impl Index {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the policies are in force.
+    /// Whether anything is issued: the admission policies are in force, and every policy of ours can be read.
     #[must_use]
     pub fn enforcement(&self) -> Enforcement {
         self.inner().enforcement()
+    }
+
+    /// Whether the admission policies are in force, whatever else keeps leases from being issued.
+    #[must_use]
+    pub fn admission(&self) -> Enforcement {
+        self.inner().enforcement.clone().unwrap_or(Enforcement::Unknown)
     }
 
     /// A lifecycle as it was last seen.

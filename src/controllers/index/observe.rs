@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Index, Inner, Source, children::Children};
+use super::{Index, Inner, Source, children::Children, decisions::About};
 use crate::{
     api::{
         lifecycle::{RoleKind, RoleRef},
@@ -62,10 +62,16 @@ impl Inner {
             } else {
                 Enforcement::Unknown
             },
+            synced: self.all_synced(),
             unproven_until: self.unproven_until,
             policies: self.policies.list(),
             namespaces,
-            decisions: self.decisions.about(uid, &lifecycle_key, &row.requester),
+            decisions: self.decisions.about(&About {
+                lease: uid,
+                lifecycle: &lifecycle_key,
+                requester: &row.requester,
+                created: row.created,
+            }),
             held_by: self.held_by(&lifecycle_key),
             api_audiences: self.api_audiences.clone(),
             memory: row.memory.clone(),

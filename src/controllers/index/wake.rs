@@ -29,7 +29,11 @@ impl Inner {
             .collect()
     }
 
+    /// Nobody before every first list is there: then everybody is woken.
     pub(super) fn wake_lifecycle(&self, key: &(String, String)) -> Vec<Wish> {
+        if !self.all_synced() {
+            return vec![];
+        }
         let leases =
             self.by_lifecycle.get(key).into_iter().flatten().filter_map(|uid| Some((uid, self.leases.get(uid)?)));
         let moving = leases.filter(|(_, row)| !row.is_final());

@@ -78,7 +78,7 @@ fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
 
 /// Too few have agreed, and nobody who was not asked about could make them enough.
 fn unanswered(seen: &Observed, now: Time) -> Option<End> {
-    let standing = agreement::standing(seen)?;
+    let standing = agreement::standing(seen).filter(|_| seen.is_complete())?;
     let over = standing.kind == ApprovalType::Required && !standing.may_be_agreed() && standing.until <= now;
     over.then(|| {
         let (have, need) = (standing.counted.len(), standing.required);
@@ -93,7 +93,7 @@ fn unanswered(seen: &Observed, now: Time) -> Option<End> {
 /// It was issued before anybody agreed, and too few have agreed since.
 fn unanswered_while_active(seen: &Observed, now: Time) -> Option<End> {
     let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required)?;
-    let until = due.until.filter(|until| *until <= now)?;
+    let until = due.until.filter(|until| *until <= now && seen.is_complete())?;
     let standing = agreement::standing(seen)?;
     let required = usize::try_from(due.required).unwrap_or(usize::MAX);
     let may_be_enough = standing.counted.len() + standing.unasked.len() >= required;
@@ -192,6 +192,9 @@ fn lifecycle_over(seen: &Observed, now: Time) -> Option<End> {
 
 /// A policy stops it, or forbids by now what it holds and says to revoke for that.
 fn policy_against(seen: &Observed, now: Time) -> Option<End> {
+    if !judged_by_policies(seen) {
+        return None;
+    }
     let scope = seen.scope();
     let guards = seen.guards(&scope);
     if let Some((StopPolicy::HoldAndRevoke, policy)) = guards::stop(&guards) {
@@ -202,14 +205,26 @@ fn policy_against(seen: &Observed, now: Time) -> Option<End> {
     (!messages.is_empty()).then(|| End::new(EndReason::PolicyViolated, now, messages.join("; ")))
 }
 
-/// What policies forbid by now of what the lease holds: its grants, its delivery, its audiences.
+/// Whether it is known which policies guard the lease. A namespace that is gone took with it what was granted there.
+fn judged_by_policies(seen: &Observed) -> bool {
+    let gone = |name: &str| !seen.namespaces.contains_key(name);
+    seen.synced && !gone(&seen.lease.namespace) && !seen.scope().grants.iter().any(|g| gone(g.namespace))
+}
+
+/// What policies forbid by now of what the lease holds: its grants, its life, its delivery, its audiences. Nothing, as long as it
+/// is not known which policies guard it.
 #[must_use]
 pub fn violations(seen: &Observed) -> Vec<(OnViolation, Refusal)> {
+    if !judged_by_policies(seen) {
+        return vec![];
+    }
     let scope = seen.scope();
     let guards = seen.guards(&scope);
     let mut out = guards::violations(&scope, &guards);
     if let Some(request) = seen.lease.status.request.as_ref() {
-        out.extend(guards.iter().flat_map(|guard| terms::violated(guard, request, &seen.api_audiences)));
+        let agreed = seen.lease.status.decisions.iter().filter_map(|d| d.max_ttl).min();
+        let life = agreed.map_or(request.ttl, |max| request.ttl.min(max));
+        out.extend(guards.iter().flat_map(|guard| terms::violated(guard, request, life, &seen.api_audiences)));
     }
     out
 }

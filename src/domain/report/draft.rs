@@ -157,6 +157,15 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Takes in a decision that ended it or came late. It has a place before approvals: it is what the record is about.
+    pub(super) fn decided(&mut self, decision: DecisionStatus) {
+        if self.status.decisions.iter().any(|d| d.uid == decision.uid) {
+            return;
+        }
+        self.status.decisions.truncate(MAX_DECISIONS - 1);
+        self.status.decisions.push(decision);
+    }
+
     pub(super) fn credential(&mut self) -> &mut CredentialStatus {
         self.status.credential.get_or_insert_default()
     }

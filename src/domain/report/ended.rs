@@ -185,7 +185,7 @@ pub fn concluded(
         let spec = &decision.spec;
         let event = if spec.decision == DecisionType::Approved { Happening::Approved } else { Happening::Denied };
         draft.record_at(event, decision.created, &spec.decided_by.username, &format!("after the end: {}", spec.reason));
-        draft.status.decisions.push(recorded(decision, false));
+        draft.decided(recorded(decision, false));
     }
     if let Some(evidence) = evidence {
         prove(&mut draft, evidence);
@@ -243,10 +243,8 @@ fn prove(draft: &mut Draft, evidence: Evidence) {
 impl Draft<'_> {
     /// The decision that ended or refused it.
     fn note_decision(&mut self) {
-        if let Some(decision) = agreement::against(self.seen)
-            && !self.status.decisions.iter().any(|d| d.uid == decision.uid)
-        {
-            self.status.decisions.push(recorded(decision, false));
+        if let Some(decision) = agreement::against(self.seen) {
+            self.decided(recorded(decision, false));
         }
     }
 }
