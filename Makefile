@@ -20,7 +20,7 @@ help: ## this list
 
 .PHONY: demo
 demo: tools ## the story on a real control plane, in about two minutes; CONTEXT=<kubectl context> for a cluster of yours
-	$(call step,build the operator and the demo,cargo build --package leasehold --bin leasehold && cargo build --package leasehold-demo)
+	$(call step,build the operator and the plugin and the demo,cargo build --package leasehold --bin leasehold --bin kubectl-lease && cargo build --package leasehold-demo)
 	@cargo run --quiet --package leasehold-demo -- up $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(YES),--yes)
 
 .PHONY: demo-down
