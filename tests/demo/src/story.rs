@@ -320,7 +320,7 @@ impl Story {
         left.operator = Some(identity);
         left.save(cluster.dir())?;
         println!("\n{}", timeline.bold("It is still running. Look around:"));
-        println!("  cd {}", cluster.dir().display());
+        println!("  D={}", cluster.dir().display());
         let kubectl = cluster.kubectl.parent().filter(|_| cluster::on_path("kubectl").is_none());
         let directories = [Some(cluster::plugin_directory()?), kubectl.map(Path::to_owned)];
         let path: Vec<String> = directories.iter().flatten().map(|dir| dir.display().to_string()).collect();
@@ -330,17 +330,17 @@ impl Story {
             kubectl.map_or("", |_| ", and a kubectl")
         );
         println!(
-            "  export KUBECONFIG=$PWD/payments-lead.kubeconfig      # who may approve, and lease fix-again waits:"
+            "  export KUBECONFIG=$D/payments-lead.kubeconfig      # who may approve, and lease fix-again waits:"
         );
         println!("  kubectl lease list --waiting");
         println!("  kubectl lease show fix-again");
         println!("  kubectl lease approve fix-again{}", if cluster.plane.is_none() { " --recorded" } else { "" });
         println!("The same as somebody else:");
         for (person, does) in people.all() {
-            println!("  export KUBECONFIG=$PWD/{:<28}# {does}", format!("{}.kubeconfig", person.label));
+            println!("  export KUBECONFIG=$D/{:<28}# {does}", format!("{}.kubeconfig", person.label));
         }
         println!(
-            "  export KUBECONFIG=$PWD/{:<28}# everything, but no approval: who could be anybody is nobody's second opinion",
+            "  export KUBECONFIG=$D/{:<28}# everything, but no approval: who could be anybody is nobody's second opinion",
             "admin.kubeconfig"
         );
         println!("And what there is to see:");
