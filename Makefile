@@ -28,8 +28,8 @@ demo-down: tools ## ends what `make demo` left running
 	@cargo run --quiet --package leasehold-demo -- down
 
 .PHONY: build
-build: tools ## the operator, optimised: target/release/leasehold
-	$(call step,build,cargo build --release --bin leasehold)
+build: tools ## the operator and the plugin, optimised: target/release/leasehold and target/release/kubectl-lease
+	$(call step,build,cargo build --release --bin leasehold --bin kubectl-lease)
 
 # One test at a time: they measure when a holder is refused, and two control planes on two cores would measure each other.
 .PHONY: test
