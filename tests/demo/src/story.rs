@@ -101,7 +101,7 @@ async fn borrowed(timeline: &mut Timeline, context: &str, yes: bool, dir: &Path,
     left.installed = cluster.admin(&crd, None).await?.trim().is_empty();
     timeline.fact(&format!(
         "The demo applies config/{{{}}} there (custom resources, two namespaces, cluster-wide admission policies, RBAC), makes namespace \
-         {NAMESPACE}, and runs the operator on this machine with a token of its ServiceAccount. `make demo-down` takes {} away again.",
+         {NAMESPACE}, binds ClusterRoles leasehold-platform and view to one of its ServiceAccounts, and runs the operator on this machine with a token of its ServiceAccount. `make demo-down` takes {} away again.",
         cluster::PARTS.join(","),
         if left.installed { "all of it" } else { "the namespace" },
     ));
@@ -329,9 +329,7 @@ impl Story {
             path.join(":"),
             kubectl.map_or("", |_| ", and a kubectl")
         );
-        println!(
-            "  export KUBECONFIG=$D/payments-lead.kubeconfig      # who may approve, and lease fix-again waits:"
-        );
+        println!("  export KUBECONFIG=$D/payments-lead.kubeconfig      # who may approve, and lease fix-again waits:");
         println!("  kubectl lease list --waiting");
         println!("  kubectl lease show fix-again");
         println!("  kubectl lease approve fix-again{}", if cluster.plane.is_none() { " --recorded" } else { "" });
