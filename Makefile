@@ -20,7 +20,7 @@ help: ## this list
 
 .PHONY: demo
 demo: tools ## the story on a real control plane, in about two minutes; CONTEXT=<kubectl context> for a cluster of yours
-	$(call step,build the operator and the demo,cargo build --package leasehold --bin leasehold && cargo build --package leasehold-demo)
+	$(call step,build the operator and the plugin and the demo,cargo build --package leasehold --bin leasehold --bin kubectl-lease && cargo build --package leasehold-demo)
 	@cargo run --quiet --package leasehold-demo -- up $(if $(CONTEXT),--context '$(CONTEXT)') $(if $(YES),--yes)
 
 .PHONY: demo-down
@@ -28,8 +28,8 @@ demo-down: tools ## ends what `make demo` left running
 	@cargo run --quiet --package leasehold-demo -- down
 
 .PHONY: build
-build: tools ## the operator, optimised: target/release/leasehold
-	$(call step,build,cargo build --release --bin leasehold)
+build: tools ## the operator and the plugin, optimised: target/release/leasehold and target/release/kubectl-lease
+	$(call step,build,cargo build --release --bin leasehold --bin kubectl-lease)
 
 # One test at a time: they measure when a holder is refused, and two control planes on two cores would measure each other.
 .PHONY: test

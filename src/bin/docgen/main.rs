@@ -3,7 +3,9 @@
 mod api;
 mod flags;
 mod metrics;
+mod plugin;
 mod reasons;
+mod validations;
 
 use std::{fs, path::Path, process::ExitCode};
 
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
         ("reasons.md", reasons::page()),
         ("flags.md", flags::page()),
         ("metrics.md", metrics::page()),
+        ("kubectl-lease.md", plugin::page()),
+        ("validations.md", validations::page()),
     ];
     let mut stale = 0;
     for (name, text) in pages {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use leasehold::api::reasons::{ConditionType, EndReason, Evidence, Happening, LeaseReason, LifecycleReason, Phase};
+use leasehold::api::reasons::{
+    ConditionType, EndReason, Evidence, Happening, LeaseReason, LifecycleReason, Outlives, Phase, PolicyReason,
+};
 
 use super::cell;
 
@@ -17,7 +19,7 @@ macro_rules! words {
 
 pub fn page() -> String {
     let lists = [
-        ("Condition types", "`status.conditions[].type`, of leases and lifecycles.", words!(ConditionType)),
+        ("Condition types", "`status.conditions[].type`, of leases, lifecycles and policies.", words!(ConditionType)),
         ("Phases of a lease", "`status.phase`, and the reason of condition Active.", words!(Phase)),
         (
             "Why a lease ended",
@@ -30,6 +32,16 @@ pub fn page() -> String {
             "Reasons of a lifecycle's conditions",
             "`status.conditions[].reason` of a ServiceAccountLifecycle.",
             words!(LifecycleReason),
+        ),
+        (
+            "Reasons of a policy's conditions",
+            "`status.conditions[].reason` of a CredentialLeasePolicy.",
+            words!(PolicyReason),
+        ),
+        (
+            "What can outlive a lease",
+            "`status.request.grants[].outlives`, which an approver is shown; `lease.outlives` in [validations](validations.md).",
+            words!(Outlives),
         ),
         ("Records", "`status.history.records[].event`, and `event` in the audit stream.", words!(Happening)),
     ];

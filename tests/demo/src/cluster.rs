@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    io::Read,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -17,7 +18,7 @@ use leasehold_harness::{
 };
 use tokio::io::AsyncWriteExt;
 
-use crate::place;
+use crate::{place, story::NAMESPACE};
 
 /// What is installed, in this order; `config/default` without the Deployment, since the operator runs beside the cluster.
 pub const PARTS: &[&str] = &["namespaces", "crds", "policies", "rbac", "flowcontrol"];
@@ -48,10 +49,12 @@ impl Cluster {
     pub async fn embedded(dir: &Path) -> Result<Self> {
         let options = Options { dir: Some(place::plane(dir)), detached: true, ..Options::default() };
         let plane = ControlPlane::start(options).await?;
-        let kubeconfig = place::admin(dir);
-        place::write_private(&kubeconfig, &std::fs::read_to_string(plane.admin_kubeconfig())?)?;
+        let admin = Kubeconfig::read_from(plane.admin_kubeconfig())?;
         let kubectl = assets::program(Program::Kubectl).await?;
-        Ok(Self { plane: Some(plane), kubectl, kubeconfig, dir: dir.to_owned() })
+        let kubeconfig = place::admin(dir);
+        let cluster = Self { plane: Some(plane), kubectl, kubeconfig, dir: dir.to_owned() };
+        cluster.keep("admin", admin)?;
+        Ok(cluster)
     }
 
     /// The cluster of a kubectl context, as whoever that context is.
@@ -73,6 +76,26 @@ impl Cluster {
     /// kubectl as whoever `kubeconfig` is for.
     pub async fn kubectl(&self, kubeconfig: &Path, args: &[&str], stdin: Option<&str>) -> Result<Output> {
         run(&self.kubectl, Some(kubeconfig), args, stdin).await
+    }
+
+    /// `kubectl lease` as whoever `kubeconfig` is for: kubectl finds the plugin on PATH, as it does for everybody.
+    pub async fn lease(&self, kubeconfig: &Path, args: &[&str]) -> Result<Typed> {
+        let own = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths([plugin_directory()?].into_iter().chain(std::env::split_paths(&own)))?;
+        let (mut reader, writer) = std::io::pipe()?;
+        let mut command = tokio::process::Command::new(&self.kubectl);
+        command.env("PATH", path).env("KUBECONFIG", kubeconfig).env_remove("KUBERNETES_EXEC_INFO");
+        command.arg("lease").args(args).stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+        let mut child =
+            command.kill_on_drop(true).spawn().with_context(|| format!("run {} lease", self.kubectl.display()))?;
+        // It holds the other end of the pipe too: reading would never end.
+        drop(command);
+        let text = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        let (text, status) = (text.await??, child.wait().await?);
+        Ok(Typed { text, code: status.code() })
     }
 
     /// kubectl as the administrator; it must succeed.
@@ -97,14 +120,37 @@ impl Cluster {
         let auth = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
         let name = kubeconfig.contexts.first().and_then(|c| c.context.as_ref()?.user.clone()).context("no user")?;
         kubeconfig.auth_infos = vec![NamedAuthInfo { name, auth_info: Some(auth), ..NamedAuthInfo::default() }];
+        Ok((self.keep(label, kubeconfig.clone())?, client(kubeconfig).await?))
+    }
+
+    /// Writes somebody's kubeconfig to where people look for it; commands work in the story's namespace.
+    pub fn keep(&self, label: &str, mut kubeconfig: Kubeconfig) -> Result<PathBuf> {
+        for context in kubeconfig.contexts.iter_mut().filter_map(|named| named.context.as_mut()) {
+            context.namespace = Some(NAMESPACE.to_owned());
+        }
         let path = self.dir.join(format!("{label}.kubeconfig"));
         place::write_private(&path, &serde_json::to_string_pretty(&kubeconfig)?)?;
-        Ok((path, client(kubeconfig).await?))
+        Ok(path)
     }
 
     /// Where logs go.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+}
+
+/// What somebody saw who typed a command.
+pub struct Typed {
+    /// Everything it printed, in its order.
+    pub text: String,
+    /// Its exit code; absent if a signal ended it.
+    pub code: Option<i32>,
+}
+
+impl Typed {
+    /// The line that it ends with: what went wrong, if something did.
+    pub fn last_line(&self) -> &str {
+        self.text.lines().last().unwrap_or_default()
     }
 }
 
@@ -134,6 +180,13 @@ async fn own_kubectl() -> Result<PathBuf> {
 /// The executable of this name on PATH.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+/// Where make has built the plugin: the directory that we run from.
+pub fn plugin_directory() -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("kubectl-lease");
+    ensure!(path.is_file(), "{} is not there: start the demo by `make demo`", path.display());
+    path.parent().map(Path::to_owned).context("it is in no directory")
 }
 
 async fn run(kubectl: &Path, kubeconfig: Option<&Path>, args: &[&str], stdin: Option<&str>) -> Result<Output> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 
 use crate::story::NAMESPACE;
@@ -32,6 +32,12 @@ impl Holder {
     /// The HTTP code of reading the ledger.
     pub async fn reads(&self) -> Result<u16> {
         code(self.configmaps(NAMESPACE).get("ledger").await)
+    }
+
+    /// The HTTP code of correcting the ledger.
+    pub async fn writes(&self) -> Result<u16> {
+        let patch = Patch::Merge(serde_json::json!({"data": {"balance": "8"}}));
+        code(self.configmaps(NAMESPACE).patch("ledger", &PatchParams::default(), &patch).await)
     }
 
     /// The HTTP codes of what nobody granted: another verb, another namespace, the cluster.

@@ -3,7 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`story`] | the steps, in order |
-//! | [`cluster`] | where it plays: a control plane of its own, or one of yours |
+//! | [`cluster`] | where it plays: a control plane of its own, or one of yours; kubectl and its plugin |
 //! | [`people`] | who takes part |
 //! | [`holder`] | what the API server answers to a token |
 //! | [`operator`] | the operator's process |

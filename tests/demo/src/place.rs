@@ -11,9 +11,15 @@ use anyhow::{Context, Result};
 use leasehold_harness::{DetachedRun, Identity, end};
 use serde::{Deserialize, Serialize};
 
-use crate::{cluster::Cluster, story::NAMESPACE};
+use crate::{
+    cluster::Cluster,
+    story::{NAMESPACE, STOP},
+};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/demo");
+
+/// Marks what the story makes outside its namespace.
+const DEMO: &str = "app.kubernetes.io/part-of=leasehold-demo";
 
 /// What runs, so that another process can end it.
 #[derive(Default, Serialize, Deserialize)]
@@ -94,6 +100,12 @@ pub async fn clear() -> Result<()> {
 async fn forget(cluster: &Cluster, installed: bool) -> Result<()> {
     println!("Deleting namespace {NAMESPACE} ...");
     cluster.admin(&["delete", "namespace", NAMESPACE, "--ignore-not-found"], None).await?;
+    // The platform team's bindings, and a stop if the story ended between stop and resume.
+    let bindings = ["delete", "clusterrolebindings", "-l", DEMO, "--ignore-not-found"];
+    cluster.admin(&bindings, None).await?;
+    let stop = ["delete", "credentialleasepolicy", STOP, "--ignore-not-found"];
+    let stopped = cluster.kubectl(cluster.admin_kubeconfig(), &stop, None).await?;
+    anyhow::ensure!(stopped.succeeded || stopped.stderr.contains("resource type"), "{}", stopped.stderr.trim());
     if installed {
         println!("Uninstalling Leasehold, which the demo installed ...");
         for part in crate::cluster::PARTS.iter().rev() {

@@ -1,5 +1,8 @@
 //! The steps, in order. Each says what it sees, measures it, and fails the demo if it is not as told.
 
+mod agreement;
+mod stop;
+
 use std::{
     io::{IsTerminal, Write},
     path::Path,
@@ -8,10 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
-};
+use kube::Api;
 use leasehold::api::{
     CredentialLease, Time,
     condition::{self, ConditionStatus},
@@ -23,17 +23,19 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::{
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, Typed},
     expect,
     holder::{Fate, Holder},
     operator::{self, Operator},
-    people::Person,
+    people::{People, Person},
     place::{self, Left},
     timeline::{Timeline, millis, seconds},
 };
 
 /// The namespace in which leases are given.
 pub const NAMESPACE: &str = "payments-demo";
+/// The platform team's emergency stop.
+pub const STOP: &str = "stop-payments-demo";
 /// How long a holder's token may go on after an end: an API server remembers an accepted one for 10 s.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -99,7 +101,7 @@ async fn borrowed(timeline: &mut Timeline, context: &str, yes: bool, dir: &Path,
     left.installed = cluster.admin(&crd, None).await?.trim().is_empty();
     timeline.fact(&format!(
         "The demo applies config/{{{}}} there (custom resources, two namespaces, cluster-wide admission policies, RBAC), makes namespace \
-         {NAMESPACE}, and runs the operator on this machine with a token of its ServiceAccount. `make demo-down` takes {} away again.",
+         {NAMESPACE}, binds ClusterRoles leasehold-platform and view to one of its ServiceAccounts, and runs the operator on this machine with a token of its ServiceAccount. `make demo-down` takes {} away again.",
         cluster::PARTS.join(","),
         if left.installed { "all of it" } else { "the namespace" },
     ));
@@ -130,7 +132,7 @@ struct Story {
     cluster: Cluster,
     timeline: Timeline,
     operator: Operator,
-    pipeline: Person,
+    people: People,
     /// Leases as the administrator sees them.
     leases: Api<CredentialLease>,
 }
@@ -152,9 +154,9 @@ impl Story {
             "would issue after {}: its policies are there, bound, unchanged, and bite",
             seconds(begun.elapsed())
         ));
-        let pipeline = opt_in(&cluster, &mut timeline).await?;
+        let people = opt_in(&cluster, &mut timeline).await?;
         let leases = Api::namespaced(cluster.admin_client().await?, NAMESPACE);
-        let story = Self { cluster, timeline, operator, pipeline, leases };
+        let story = Self { cluster, timeline, operator, people, leases };
         story.go_on().await
     }
 
@@ -163,24 +165,31 @@ impl Story {
         self.delivered().await?;
         self.denied().await?;
         self.forged().await?;
+        let fixer = self.somebody_agrees().await?;
         self.leaked().await?;
         self.time_is_up(rollout).await?;
-        let story = self.operator_dies().await?;
+        self.stopped(fixer).await?;
+        let mut story = self.operator_dies().await?;
+        story.one_waits().await?;
         Ok(story)
     }
 
     async fn asked_for_and_used(&mut self) -> Result<Watched> {
-        self.timeline.step("The pipeline asks for 30 seconds: lease rollout, delivery TokenRequest");
-        let took = self.lease("rollout", json!({"ttl": "30s"})).await?;
+        self.timeline.step("The pipeline asks for 30 seconds: lease rollout; the token never rests anywhere");
+        let active = self.active("rollout");
+        let args = ["request", "deployer", "--name", "rollout", "--ttl", "30s", "--reason", "Roll out 2.3", "--wait"];
+        let said = self.types(&self.people.pipeline, &args).await?;
+        self.timeline.printed(&said.text, 4);
+        let usable = active.await??;
         let lease = self.lease_in("rollout", Phase::Active).await?;
-        let usable = took.elapsed();
-        let account = credential(&lease)?.service_account.as_ref().context("no account")?.name.clone();
-        self.timeline.fact(&format!("Active {} after asking; a ServiceAccount of this lease alone:", seconds(usable)));
-        self.timeline.quote(&account);
+        self.timeline.fact(&format!(
+            "usable {} after the API server took the request; a ServiceAccount of this lease alone:",
+            seconds(usable)
+        ));
+        self.timeline.quote(&account(&lease)?);
         self.timeline.figure("from asking to a usable credential", seconds(usable));
-        let holder = self.minted(&account).await?;
-        self.timeline
-            .fact("the pipeline, and nobody else, mints a token for it: kubectl create token, at most 10 minutes long");
+        self.timeline.fact("the pipeline, and nobody else, mints a token for it, of at most 10 minutes:");
+        let holder = self.minted(&self.people.pipeline, "rollout").await?;
         let (reads, [verb, namespace, cluster]) = (holder.reads().await?, holder.oversteps().await?);
         self.timeline.fact(&format!(
             "with the token: read the ledger {reads}, delete it {verb}, read another namespace {namespace}, list nodes {cluster}"
@@ -193,11 +202,16 @@ impl Story {
 
     async fn delivered(&mut self) -> Result<()> {
         self.timeline.step("A tool that can only read Secrets: lease report, for an hour, delivery Secret");
-        let took = self.lease("report", json!({"ttl": "1h", "delivery": {"type": "Secret"}})).await?;
-        self.lease_in("report", Phase::Active).await?;
+        let active = self.active("report");
+        let reason = "Write the monthly report";
+        let args =
+            ["request", "deployer", "--name", "report", "--ttl", "1h", "--reason", reason, "--delivery", "Secret"];
+        let said = self.types(&self.people.pipeline, &args).await?;
+        self.timeline.printed(&said.text, 4);
+        let usable = active.await??;
         self.timeline.fact(&format!(
-            "Secret lease-report was there {} after asking, with token, CA and kubeconfig",
-            seconds(took.elapsed())
+            "Secret lease-report was there {} after the API server took the request, with token, CA and kubeconfig",
+            seconds(usable)
         ));
         let reads = self.secret_holder().await?.reads().await?;
         self.timeline.fact(&format!("with its token: read the ledger {reads}"));
@@ -206,41 +220,42 @@ impl Story {
 
     async fn denied(&mut self) -> Result<()> {
         self.timeline.step("Too much is asked for: nine hours, and a grant that the lifecycle has not");
-        self.lease("greedy", json!({"ttl": "9h", "grants": ["read", "admin"]})).await?;
+        let mut args = vec!["request", "deployer", "--name", "greedy", "--grant", "read,admin", "--ttl", "9h"];
+        args.extend(["--reason", "Just in case", "--wait"]);
+        let said = self.types(&self.people.pipeline, &args).await?;
+        self.timeline.printed(&said.text.replace("; ", ";\n  "), 6);
+        self.timeline.fact(&format!(
+            "exit code {}: a rule refused it; every reason at once, and nothing was made",
+            said.code.unwrap_or_default()
+        ));
+        expect(said.code == Some(120), || format!("exit code 120, not {:?}", said.code))?;
         let lease = self.lease_in("greedy", Phase::Denied).await?;
         let allowed = self.says(&lease, "Allowed", ConditionStatus::False)?;
-        self.timeline.fact("Denied, with every reason at once, and nothing was made:");
-        self.timeline.quote(&allowed.replace("; ", ";\n"));
         expect(allowed.contains("9h") && allowed.contains("admin"), || "both reasons are named".into())
     }
 
     async fn forged(&mut self) -> Result<()> {
-        self.timeline.step("The pipeline says it is somebody else");
-        let lease = self.object("forged", json!({"requestedBy": {"username": "payments-lead"}}))?;
-        let api: Api<CredentialLease> = Api::namespaced(self.pipeline.client.clone(), NAMESPACE);
-        match api.create(&PostParams::default(), &lease).await {
-            Err(kube::Error::Api(refusal)) => {
-                self.timeline.fact(&format!("refused by the API server itself, {}:", refusal.code));
-                let sentence = refusal.message.rsplit("denied request: ").next().unwrap_or_default();
-                self.timeline.quote(sentence);
-                expect(refusal.code == 403 && sentence.contains("requestedBy.username"), || refusal.message.clone())
-            }
-            other => bail!("not as told: a forged requester was answered {other:?}"),
-        }
+        self.timeline.step("The pipeline writes its request by hand, and says that it is somebody else");
+        let lease = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease",
+            "metadata": {"name": "forged", "namespace": NAMESPACE},
+            "spec": {"lifecycleRef": {"name": "deployer"}, "grants": ["read"], "reason": "Roll out 2.3",
+                "delivery": {"type": "TokenRequest"}, "requestedBy": {"username": self.people.lead.name}}});
+        let words = self.refused(&self.people.pipeline, "forged.yaml", &lease).await?;
+        expect(words.contains("requestedBy.username"), || words.clone())
     }
 
     async fn leaked(&mut self) -> Result<()> {
-        self.timeline.step("The token of lease report has leaked: the lease is deleted, 59 minutes before its end");
+        self.timeline.step("The token of lease report has leaked: it is revoked, 59 minutes before its end");
         let holder = self.secret_holder().await?;
-        let lease = self.leases.get("report").await?;
-        let uid = credential(&lease)?.service_account.as_ref().context("no account")?.name.clone();
-        let api: Api<CredentialLease> = Api::namespaced(self.pipeline.client.clone(), NAMESPACE);
+        let account = account(&self.leases.get("report").await?)?;
         let zero = Timestamp::now();
         let fate = tokio::spawn(holder.fate(zero, PATIENCE));
-        api.delete("report", &DeleteParams::default()).await?;
+        let args = ["revoke", "report", "--reason", "its token is in a public log", "--yes"];
+        let said = self.types(&self.people.pipeline, &args).await?;
+        self.timeline.printed(said.last_line(), 1);
         let fate = self.timeline.waiting("the thief keeps asking", fate).await??;
-        self.tell_fate("deleting a lease early", "the deletion was sent", fate)?;
-        let account = ["get", "serviceaccount", &uid, "-n", "leasehold-leases", "--ignore-not-found", "-o", "name"];
+        self.tell_fate("a lease revoked early, from typing the command", "the command was typed", fate)?;
+        let account = ["get", "serviceaccount", &account, "-n", "leasehold-leases", "--ignore-not-found", "-o", "name"];
         let secret = ["get", "secret", "lease-report", "-n", NAMESPACE, "--ignore-not-found", "-o", "name"];
         let remains = self.cluster.admin(&account, None).await? + &self.cluster.admin(&secret, None).await?;
         self.timeline.fact("account, RoleBinding and Secret are gone");
@@ -268,20 +283,21 @@ impl Story {
         Ok(())
     }
 
-    async fn operator_dies(mut self) -> Result<Self> {
-        self.timeline.step("The operator is killed while lease nightly lives: SIGKILL");
-        self.lease("nightly", json!({"ttl": "30s"})).await?;
-        let lease = self.lease_in("nightly", Phase::Active).await?;
-        let account = credential(&lease)?.service_account.as_ref().context("no account")?.name.clone();
-        let nightly = self.watched("nightly", &lease, self.minted(&account).await?)?;
-        let Self { cluster, mut timeline, operator, pipeline, leases } = self;
+    async fn operator_dies(self) -> Result<Self> {
+        let Self { cluster, mut timeline, operator, people, leases } = self;
+        timeline.step("The operator is killed while lease nightly lives: SIGKILL");
+        let lease = leases.get("nightly").await?;
+        let account = account(&lease)?;
+        let story = Self { cluster, timeline, operator, people, leases };
+        let nightly = story.watched("nightly", &lease, story.minted(&story.people.pipeline, "nightly").await?)?;
+        let Self { cluster, mut timeline, operator, people, leases } = story;
         operator.kill()?;
         timeline.fact("nobody is left who would end the lease, but the cluster's own controllers: its backstop is a Job without pods");
         timeline.waiting("the lease runs to its end", until(nightly.end)).await;
         let args = ["create", "token", &account, "-n", "leasehold-leases", "--duration=10m"];
-        let minted = cluster.kubectl(&pipeline.kubeconfig, &args, None).await?;
+        let minted = cluster.kubectl(&people.pipeline.kubeconfig, &args, None).await?;
         expect(!minted.succeeded, || "no token is minted after the end".into())?;
-        timeline.fact("after the end the pipeline tries to mint once more:");
+        timeline.fact("after the end the pipeline tries to mint once more, by kubectl create token:");
         timeline.quote(minted.stderr.trim().rsplit("denied request: ").next().unwrap_or_default());
         let fate = timeline.waiting("the holder keeps asking, with the last token", nightly.fate).await??;
         timeline.fact(&format!("401 {} after the end, with no operator", millis(fate.unauthorized)));
@@ -290,27 +306,44 @@ impl Story {
 
         timeline.step("The operator is started again, and finishes what it finds");
         let operator = timeline.waiting("it reads everything anew", Operator::start(&cluster)).await?;
-        let mut story = Self { cluster, timeline, operator, pipeline, leases };
+        let mut story = Self { cluster, timeline, operator, people, leases };
         story.proven(nightly.name, "waiting for the proof: nothing is claimed before it").await?;
         Ok(story)
     }
 
     /// Says where to look, and lets everything run on.
     fn end(self, mut left: Left) -> Result<()> {
-        let Self { cluster, timeline, operator, .. } = self;
+        let Self { cluster, timeline, operator, people, .. } = self;
         timeline.figures();
         let log = operator::log(&cluster);
         let (identity, address) = operator.release();
         left.operator = Some(identity);
         left.save(cluster.dir())?;
         println!("\n{}", timeline.bold("It is still running. Look around:"));
-        println!("  export KUBECONFIG={}", cluster.admin_kubeconfig().display());
-        if let Some(directory) = cluster.kubectl.parent().filter(|_| cluster::on_path("kubectl").is_none()) {
-            println!("  export PATH={}:$PATH      # a kubectl, since there is none on your PATH", directory.display());
+        println!("  D={}", cluster.dir().display());
+        let kubectl = cluster.kubectl.parent().filter(|_| cluster::on_path("kubectl").is_none());
+        let directories = [Some(cluster::plugin_directory()?), kubectl.map(Path::to_owned)];
+        let path: Vec<String> = directories.iter().flatten().map(|dir| dir.display().to_string()).collect();
+        println!(
+            "  export PATH={}:$PATH      # kubectl lease{}",
+            path.join(":"),
+            kubectl.map_or("", |_| ", and a kubectl")
+        );
+        println!("  export KUBECONFIG=$D/payments-lead.kubeconfig      # who may approve, and lease fix-again waits:");
+        println!("  kubectl lease list --waiting");
+        println!("  kubectl lease show fix-again");
+        println!("  kubectl lease approve fix-again{}", if cluster.plane.is_none() { " --recorded" } else { "" });
+        println!("The same as somebody else:");
+        for (person, does) in people.all() {
+            println!("  export KUBECONFIG=$D/{:<28}# {does}", format!("{}.kubeconfig", person.label));
         }
-        println!("  kubectl get credentialleases -n {NAMESPACE} -o wide");
-        println!("  kubectl get credentiallease rollout -n {NAMESPACE} -o yaml");
-        println!("  kubectl describe serviceaccountlifecycle deployer -n {NAMESPACE}");
+        println!(
+            "  export KUBECONFIG=$D/{:<28}# everything, but no approval: who could be anybody is nobody's second opinion",
+            "admin.kubeconfig"
+        );
+        println!("And what there is to see:");
+        println!("  kubectl lease list --ended; kubectl lease show rollout --verify");
+        println!("  kubectl get credentialleases,serviceaccountlifecycles -n {NAMESPACE} -o wide");
         println!("  grep '\"target\":\"audit\"' {}      # the audit stream", log.display());
         println!("  http://{address}/metrics");
         println!("\nEnd it: make demo-down");
@@ -320,27 +353,52 @@ impl Story {
         Ok(())
     }
 
-    /// A lease of grant `read`; `change` replaces fields of its spec.
-    fn object(&self, name: &str, change: Value) -> Result<CredentialLease> {
-        let mut spec = json!({
-            "lifecycleRef": {"name": "deployer"}, "grants": ["read"], "reason": "Roll out 2.3", "delivery": {"type": "TokenRequest"},
-            "requestedBy": {"username": self.pipeline.name, "groups": self.pipeline.groups},
-        });
-        for (key, value) in change.as_object().into_iter().flatten() {
-            spec[key] = value.clone();
-        }
-        let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease",
-            "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec});
-        Ok(serde_json::from_value(object)?)
+    /// Somebody types a command of the plugin.
+    async fn types(&self, who: &Person, args: &[&str]) -> Result<Typed> {
+        let word = |word: &&str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,#".contains(c);
+            if word.chars().all(plain) { (*word).to_owned() } else { format!("'{word}'") }
+        };
+        let line: Vec<String> = args.iter().map(word).collect();
+        self.timeline.typed(who.label, &format!("kubectl lease {}", line.join(" ")));
+        self.cluster.lease(&who.kubeconfig, args).await
     }
 
-    /// Asks for it, as the pipeline; when that was.
-    async fn lease(&self, name: &str, change: Value) -> Result<Instant> {
-        let lease = self.object(name, change)?;
-        let api: Api<CredentialLease> = Api::namespaced(self.pipeline.client.clone(), NAMESPACE);
-        let asked = Instant::now();
-        api.create(&PostParams::default(), &lease).await.with_context(|| format!("create lease {name}"))?;
-        Ok(asked)
+    /// Somebody types a command of the plugin that must succeed, and sees what it prints.
+    async fn does(&self, who: &Person, args: &[&str], lines: usize) -> Result<Typed> {
+        let said = self.types(who, args).await?;
+        self.timeline.printed(&said.text, lines);
+        expect(said.code == Some(0), || format!("`kubectl lease {}` succeeds: {}", args.join(" "), said.text))?;
+        Ok(said)
+    }
+
+    /// Somebody creates an object that the API server refuses; its words.
+    async fn refused(&self, who: &Person, file: &str, object: &Value) -> Result<String> {
+        self.timeline.typed(who.label, &format!("kubectl create -f {file}"));
+        let said = self.cluster.kubectl(&who.kubeconfig, &["create", "-f", "-"], Some(&object.to_string())).await?;
+        expect(!said.succeeded, || format!("{file} is refused: {}", said.stdout))?;
+        let words = said.stderr.trim().rsplit("denied request: ").next().unwrap_or_default().to_owned();
+        self.timeline.fact("refused by the API server itself:");
+        self.timeline.quote(&words);
+        Ok(words)
+    }
+
+    /// Measures, beside whoever asks, from the moment the API server has a lease until it is active.
+    fn active(&self, name: &'static str) -> JoinHandle<Result<Duration>> {
+        let leases = self.leases.clone();
+        tokio::spawn(async move {
+            let (begun, mut there) = (Instant::now(), None);
+            while begun.elapsed() < PATIENCE {
+                if let Some(lease) = leases.get_opt(name).await? {
+                    let since = *there.get_or_insert_with(Instant::now);
+                    if lease.status.as_ref().and_then(|s| s.phase) == Some(Phase::Active) {
+                        return Ok(since.elapsed());
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            bail!("not as told: lease {name} is not active after {PATIENCE:?}")
+        })
     }
 
     /// Waits until a lease is in this phase.
@@ -389,18 +447,21 @@ impl Story {
         Ok(condition.message.clone())
     }
 
-    /// The pipeline mints a token for a lease's account.
-    async fn minted(&self, account: &str) -> Result<Holder> {
-        let args = ["create", "token", account, "-n", "leasehold-leases", "--duration=10m"];
-        let token = self.cluster.kubectl(&self.pipeline.kubeconfig, &args, None).await?.ok()?;
-        Ok(Holder(self.cluster.by_token("holder", token.trim()).await?.1))
+    /// The requester mints a token of a lease.
+    async fn minted(&self, who: &Person, name: &str) -> Result<Holder> {
+        let said = self.types(who, &["token", name]).await?;
+        expect(said.code == Some(0), || format!("{name} has a token: {}", said.text))?;
+        let token = said.text.trim();
+        // The token itself is not for a timeline.
+        self.timeline.quote(&format!("{}… ({} characters)", token.get(..12).unwrap_or_default(), token.len()));
+        Ok(Holder(self.cluster.by_token("holder", token).await?.1))
     }
 
     /// Somebody with the kubeconfig in the delivered Secret.
     async fn secret_holder(&self) -> Result<Holder> {
         let args =
             ["get", "secret", "lease-report", "-n", NAMESPACE, "-o", "go-template={{.data.kubeconfig | base64decode}}"];
-        let text = self.cluster.kubectl(&self.pipeline.kubeconfig, &args, None).await?.ok()?;
+        let text = self.cluster.kubectl(&self.people.pipeline.kubeconfig, &args, None).await?.ok()?;
         Ok(Holder(cluster::client(kube::config::Kubeconfig::from_yaml(&text)?).await?))
     }
 
@@ -423,32 +484,35 @@ impl Story {
     }
 }
 
-/// A namespace, its consent, its author and its pipeline; the pipeline.
-async fn opt_in(cluster: &Cluster, timeline: &mut Timeline) -> Result<Person> {
-    timeline.step(&format!("Namespace {NAMESPACE} opts in, and its author writes a lifecycle"));
+/// A namespace, its consent, its lifecycles, and everybody who works in it.
+async fn opt_in(cluster: &Cluster, timeline: &mut Timeline) -> Result<People> {
+    timeline.step(&format!("Namespace {NAMESPACE} opts in, and its author writes two lifecycles"));
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
     cluster.admin(&["apply", "-f", "-"], Some(&namespace.to_string())).await?;
-    let author = Person::named(cluster, "payments-lead", &[]).await?;
-    let pipeline = Person::named(cluster, "payments-ci", &["ci"]).await?;
-    let manifest = include_str!("../manifests/namespace.yaml")
-        .replace("[AUTHOR]", &format!("[{}]", author.subject))
-        .replace("[PIPELINE]", &format!("[{}]", pipeline.subject));
+    let people = People::gather(cluster).await?;
+    let manifest = people.fill(include_str!("../manifests/namespace.yaml"));
     cluster.admin(&["apply", "-f", "-"], Some(&manifest)).await?;
-    timeline.fact("its owner lets Leasehold bind one role, reader (get and list ConfigMaps), and no other");
-    let lifecycle = include_str!("../manifests/lifecycle.yaml");
-    let applied = cluster.kubectl(&author.kubeconfig, &["apply", "-f", "-"], Some(lifecycle)).await?;
-    applied.ok().context("the author applies the lifecycle")?;
+    timeline.fact("its owner lets Leasehold bind two roles, reader and writer of ConfigMaps, and no other");
+    let lifecycles = include_str!("../manifests/lifecycle.yaml").replace("INDEPENDENCE", people.independence(cluster));
+    let applied = cluster.kubectl(&people.author.kubeconfig, &["apply", "-f", "-"], Some(&lifecycles)).await?;
+    applied.ok().context("the author applies the lifecycles")?;
     timeline.fact(&format!(
-        "{} writes lifecycle deployer: at most role reader, at most 1h; a lifecycle never grants what its author could not bind",
-        author.name
+        "{} writes deployer (role reader, at most 1h, nobody has to agree) and fixer (role writer, somebody else has to agree); a \
+         lifecycle never grants what its author could not bind",
+        people.author.label
     ));
-    for condition in ["GrantsAllowed", "Leasable"] {
-        let condition = format!("--for=condition={condition}");
-        let args = ["wait", "serviceaccountlifecycle/deployer", "-n", NAMESPACE, &condition, "--timeout=30s"];
-        cluster.admin(&args, None).await?;
+    for lifecycle in ["deployer", "fixer"] {
+        for condition in ["GrantsAllowed", "Leasable"] {
+            let (condition, what) =
+                (format!("--for=condition={condition}"), format!("serviceaccountlifecycle/{lifecycle}"));
+            cluster.admin(&["wait", &what, "-n", NAMESPACE, &condition, "--timeout=30s"], None).await?;
+        }
     }
-    timeline.fact(&format!("Leasable: {} may ask", pipeline.name));
-    Ok(pipeline)
+    timeline.fact(&format!(
+        "both are leasable: {} may ask for the first, {} for the second",
+        people.pipeline.label, people.oncall.label
+    ));
+    Ok(people)
 }
 
 fn status(lease: &CredentialLease) -> Result<&CredentialLeaseStatus> {
@@ -457,6 +521,10 @@ fn status(lease: &CredentialLease) -> Result<&CredentialLeaseStatus> {
 
 fn credential(lease: &CredentialLease) -> Result<&CredentialStatus> {
     status(lease)?.credential.as_ref().context("the lease has no credential")
+}
+
+fn account(lease: &CredentialLease) -> Result<String> {
+    Ok(credential(lease)?.service_account.as_ref().context("no account")?.name.clone())
 }
 
 fn since(end: Time, at: Option<Time>) -> String {

@@ -51,6 +51,27 @@ impl Timeline {
         }
     }
 
+    /// A command as somebody types it.
+    pub fn typed(&self, who: &str, command: &str) {
+        let lines = wrapped(command);
+        let last = lines.len().saturating_sub(1);
+        for (number, line) in lines.into_iter().enumerate() {
+            let prompt = if number == 0 { format!("{who}$ ") } else { "    ".to_owned() };
+            let more = if number == last { "" } else { " \\" };
+            println!("{INDENT}  {}{}", self.dim(&prompt), self.bold(&format!("{line}{more}")));
+        }
+    }
+
+    /// What a command printed: so many lines, the long ones in parts.
+    pub fn printed(&self, text: &str, lines: usize) {
+        for line in text.lines().take(lines) {
+            self.quote(&folded(line).join("\n  "));
+        }
+        if text.lines().nth(lines).is_some() {
+            self.quote("…");
+        }
+    }
+
     /// A measurement, for the list at the end.
     pub fn figure(&mut self, what: &str, value: String) {
         self.figures.push((what.to_owned(), value));
@@ -140,4 +161,18 @@ fn wrapped(text: &str) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A line in parts that are no wider than a fact, broken at spaces; tables keep theirs.
+fn folded(line: &str) -> Vec<&str> {
+    let (mut parts, mut rest) = (vec![], line);
+    while let Some((limit, _)) = rest.char_indices().nth(WIDTH) {
+        let Some((part, after)) = rest.get(..limit).and_then(|part| part.rfind(' ')).map(|at| rest.split_at(at)) else {
+            break;
+        };
+        parts.push(part);
+        rest = after.trim_start();
+    }
+    parts.push(rest);
+    parts
 }
