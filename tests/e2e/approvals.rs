@@ -410,7 +410,7 @@ fn whatever_was_deleted_and_created_again_inherits_no_agreement() {
         alice.decides(&waiting, "Approved").await?;
         let over = |l: &CredentialLease| {
             let phase = l.status.as_ref().and_then(|s| s.phase);
-            phase == Some(Phase::Denied) || says(l, "deleted and created again")
+            phase == Some(Phase::Denied) || says(l, "not counted")
         };
         let lease = tenant.lease_is("other", "refused, or asked again", over).await?;
         nothing_made(&tenant, &lease).await
