@@ -7,10 +7,10 @@ use std::{
 };
 
 use futures::TryStreamExt;
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 
-use crate::api::names;
+use crate::domain::ambient::{is_usual, reaches_every_account};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(300);
@@ -20,10 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAGE: u32 = 500;
 /// The most bindings that are named.
 const MOST: usize = 20;
-/// What every cluster gives to everybody (bootstrap policy): nothing to report.
-pub const USUAL: &[&str] =
-    &["system:basic-user", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"];
-
 /// The bindings, as they were last seen.
 #[derive(Clone, Default)]
 pub struct Ambient(Arc<Mutex<Option<Found>>>);
@@ -70,7 +66,7 @@ async fn look(client: &Client) -> Result<Found, kube::Error> {
     let mut found = Found::default();
     let mut cluster = pages::<ClusterRoleBinding>(client);
     while let Some(binding) = cluster.try_next().await? {
-        if reaches_every_account(binding.subjects.as_deref()) && !USUAL.contains(&binding.role_ref.name.as_str()) {
+        if reaches_every_account(binding.subjects.as_deref()) && !is_usual(&binding.role_ref.name) {
             found.cluster.push(format!(
                 "ClusterRoleBinding {} (ClusterRole {})",
                 binding.name_any(),
@@ -107,14 +103,4 @@ where
         Ok::<_, kube::Error>(Some((futures::stream::iter(page.items.into_iter().map(Ok)), (api, next))))
     });
     Box::pin(pages.try_flatten())
-}
-
-/// Whether a binding is for every service account.
-#[must_use]
-pub fn reaches_every_account(subjects: Option<&[Subject]>) -> bool {
-    let issuing = format!("system:serviceaccounts:{}", names::ISSUING_NAMESPACE);
-    subjects.unwrap_or_default().iter().any(|s| {
-        s.kind == "Group"
-            && (s.name == "system:authenticated" || s.name == "system:serviceaccounts" || s.name == issuing)
-    })
 }

@@ -29,7 +29,9 @@ pub enum Why {
     OwnRequest,
     #[error("it came after the time for an answer")]
     TooLate,
-    #[error("who decided may no longer approve this lifecycle")]
+    #[error(
+        "who decided may not approve this lifecycle (any more), or only by a group of the system, which does not count"
+    )]
     MayNotApprove,
     #[error("who decided could act as the requester, or is a service account (approval.independence is Required)")]
     NotIndependent,

@@ -149,7 +149,7 @@ fn what_does_not_count_says_why_and_issues_nothing() {
         ("another requester", |_, d| d.spec.requester = "somebody".into()),
         ("what it agreed to is not", |_, d| d.spec.request_digest = Some("sha256:00".into())),
         ("his own request", |_, d| d.spec.decided_by.username = "ci".into()),
-        ("may no longer approve", |w, _| {
+        ("may not approve this lifecycle", |w, _| {
             w.deciders.insert("alice".into(), DeciderSeen { may: false, acts_as_requester: false });
         }),
         ("could act as the requester", |w, _| {

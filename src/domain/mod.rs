@@ -6,6 +6,7 @@
 
 pub mod agenda;
 pub mod agreement;
+pub mod ambient;
 pub mod call;
 pub mod consent;
 pub mod decide;

@@ -190,7 +190,7 @@ impl fmt::Display for Refusal {
             Self::ValidationFailed { message } => f.write_str(message),
             Self::ValidationBroken { expression, problem } => write!(
                 f,
-                "the rule `{expression}` cannot be evaluated ({problem}), so nothing passes it: ask the lifecycle's owner to mend it"
+                "the rule `{expression}` cannot be evaluated ({problem}), so nothing passes it: ask the owner of the lifecycle or of the policy it stands in to mend it"
             ),
         }
     }

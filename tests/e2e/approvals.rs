@@ -127,7 +127,7 @@ fn an_approver_who_lost_the_right_before_it_counted_has_no_word() {
         tenant.lease_is("run", "agreed to by one", one).await?;
         tenant.lab.kubectl(&["delete", "rolebinding", "-n", &tenant.namespace, &alice.user.name], None).await?;
         bob.decides(&waiting, "Approved").await?;
-        let lease = tenant.lease_is("run", "short of one", |l| says(l, "may no longer approve")).await?;
+        let lease = tenant.lease_is("run", "short of one", |l| says(l, "may not approve this lifecycle")).await?;
         ensure!(one(&lease), "bob's word counts: {:?}", lease.status);
         nothing_made(&tenant, &lease).await
     });

@@ -15,7 +15,7 @@ use crate::{
     },
     cli::view::text,
     cluster::policies::Shipped,
-    controllers::ambient,
+    domain::ambient,
 };
 
 /// The oldest Kubernetes that works, as minor version of 1.
@@ -209,8 +209,7 @@ fn ambient_rights(cluster: &Seen<Vec<ClusterRoleBinding>>, namespaced: &Seen<Vec
     judge(about, cluster, |cluster| {
         judge(about, namespaced, |namespaced| {
             let wide = cluster.iter().filter(|b| {
-                ambient::reaches_every_account(b.subjects.as_deref())
-                    && !ambient::USUAL.contains(&b.role_ref.name.as_str())
+                ambient::reaches_every_account(b.subjects.as_deref()) && !ambient::is_usual(&b.role_ref.name)
             });
             let wide = wide.map(|b| format!("ClusterRoleBinding {} ({})", b.name_any(), b.role_ref.name));
             let narrow = namespaced.iter().filter(|b| ambient::reaches_every_account(b.subjects.as_deref())).map(|b| {

@@ -234,7 +234,7 @@ fn a_validation_that_cannot_be_used_is_named_and_lets_nothing_pass() {
                 .await?,
             );
             let says = format!(
-                "the rule `{expression}` cannot be evaluated ({problem}), so nothing passes it: ask the lifecycle's owner to mend it"
+                "the rule `{expression}` cannot be evaluated ({problem}), so nothing passes it: ask the owner of the lifecycle or of the policy it stands in to mend it"
             );
             wrong.extend(refusal(&tenant, name, &says).await?);
         }
