@@ -157,7 +157,7 @@ mod tests {
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
         let expected = "\
 NAME     LIFECYCLE          REQUESTER                       PHASE             EXPIRES  APPROVALS  GRANTS
-rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval  in 12m   0/2        deploy
+rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval  in 12m   0 of 2     deploy
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed(&table(std::slice::from_ref(&lease), now, false, Style::plain())), squeezed(expected));
@@ -168,6 +168,6 @@ rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval 
     fn a_reason_is_no_formula() {
         let lease = waiting(|lease| lease["spec"]["reason"] = "=HYPERLINK(\"http://x\"),1".into());
         let text = csv(&[lease]);
-        assert!(text.ends_with(",0/2,deploy,\"'=HYPERLINK(\"\"http://x\"\"),1\",CHG-1234\r\n"), "{text}");
+        assert!(text.ends_with(",0 of 2,deploy,\"'=HYPERLINK(\"\"http://x\"\"),1\",CHG-1234\r\n"), "{text}");
     }
 }
