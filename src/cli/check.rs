@@ -16,7 +16,7 @@ use kube::{
 use super::{
     connect::{Cluster, Global, connect},
     doctor::finding::{Seen, Unread},
-    exit::Failure,
+    exit::{Failure, code},
     fetch,
     output::{self, Format, Hue, Style, Table},
     view::{
@@ -100,7 +100,7 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
         None => table(&findings, outcome, Style::stdout(global.no_color)),
     };
     output::emit(&text)?;
-    Ok(if outcome == Outcome::Refused { Failure::Refused(String::new()).code() } else { 0 })
+    Ok(if outcome == Outcome::Refused { code::REFUSED } else { 0 })
 }
 
 fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {

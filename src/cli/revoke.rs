@@ -49,7 +49,7 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
         return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
     }
     let cluster = connect(global).await?;
-    let mut failed = 0;
+    let mut failed = vec![];
     let leases = if flags.leases.is_empty() {
         fetch::leases(&cluster, flags.all_namespaces, &flags.filter).await?
     } else {
@@ -58,8 +58,8 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
             match fetch::lease(&cluster, name).await {
                 Ok(lease) => found.push(lease),
                 Err(failure) => {
-                    failed += 1;
                     output::emit(&format!("failed    {}/{name}: {failure}\n", cluster.namespace))?;
+                    failed.push(failure);
                 }
             }
         }
@@ -71,7 +71,7 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     }
     if live.is_empty() {
         output::tell("no live lease is selected: nothing to revoke");
-        return finish(failed, failed);
+        return finish(&failed, failed.len());
     }
     let style = Style::stderr(global.no_color);
     output::tell(list::table(&live, fetch::now(), flags.all_namespaces, style).trim_end());
@@ -80,9 +80,9 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     }
     let reason = ask::reason(flags.reason.as_deref())?;
     let caller = cluster.whoami().await?;
-    let total = live.len() + failed;
-    failed += send(&cluster, &live, &reason, &caller).await?;
-    finish(failed, total)
+    let total = live.len() + failed.len();
+    failed.extend(send(&cluster, &live, &reason, &caller).await?);
+    finish(&failed, total)
 }
 
 /// Whether the command line names what it is about.
@@ -99,40 +99,42 @@ fn check(flags: &Revoke) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends a decision for each; how many failed.
+/// Sends a decision for each; those that failed.
 async fn send(
     cluster: &Cluster,
     leases: &[CredentialLease],
     reason: &str,
     caller: &Identity,
-) -> Result<usize, Failure> {
+) -> Result<Vec<Failure>, Failure> {
     let mut outcomes = stream::iter(leases)
         .map(|lease| async move {
             let decision = decide::decision(lease, Word::Revoked, reason, caller);
             (lease::title(lease), decide::send(cluster, &decision).await)
         })
         .buffer_unordered(AT_ONCE);
-    let mut failed = 0;
+    let mut failed = vec![];
     while let Some((title, outcome)) = outcomes.next().await {
         match outcome {
             Ok(name) => output::emit(&format!("revoked   {title} (decision {name})\n"))?,
             Err(failure) => {
-                failed += 1;
                 output::emit(&format!("failed    {title}: {failure}\n"))?;
+                failed.push(failure);
             }
         }
     }
     Ok(failed)
 }
 
-fn finish(failed: usize, total: usize) -> Result<u8, Failure> {
-    if failed == 0 {
+fn finish(failed: &[Failure], total: usize) -> Result<u8, Failure> {
+    if failed.is_empty() {
         return Ok(0);
     }
-    Err(Failure::Other(format!(
-        "{failed} of {} could not be revoked: see above, and try these again",
+    let text = format!(
+        "{} of {} could not be revoked: see above, and try these again",
+        failed.len(),
         text::count(total, "lease")
-    )))
+    );
+    Err(Failure::of_all(failed, text))
 }
 
 #[cfg(test)]

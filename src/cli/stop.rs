@@ -155,19 +155,22 @@ pub async fn resume(global: &Global, flags: &Resume) -> Result<u8, Failure> {
         output::emit(&described(&stops).render(Style::stdout(global.no_color)))?;
         return Ok(0);
     }
-    let mut failed = 0;
+    let mut failed = vec![];
     for stop in &stops {
         let preconditions = Preconditions { uid: stop.uid(), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match api.delete(&stop.name_any(), &params).await.map_err(Failure::from) {
             Ok(_) => output::emit(&format!("resumed   {}\n", stop.name_any()))?,
             Err(failure) => {
-                failed += 1;
                 output::emit(&format!("failed    {}: {failure}\n", stop.name_any()))?;
+                failed.push(failure);
             }
         }
     }
-    if failed > 0 { Err(Failure::Other(format!("{failed} could not be taken back: see above"))) } else { Ok(0) }
+    if failed.is_empty() {
+        return Ok(0);
+    }
+    Err(Failure::of_all(&failed, format!("{} could not be taken back: see above", failed.len())))
 }
 
 /// Stops, one a line.

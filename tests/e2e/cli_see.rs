@@ -209,7 +209,7 @@ fn revoking_many_goes_on_after_a_failure_and_says_so() {
         tenant.lease_in("four", Phase::Active).await?;
         let args = ["revoke", "-n", namespace, "--lifecycle", "nightly", "--reason", "x", "--yes"];
         let refused = lease(&stranger.kubeconfig, &args).await?;
-        ensure!(refused.code == 1 && refused.out.contains("you may not revoke leases of 'nightly'"), "{refused:?}");
+        ensure!(refused.code == 120 && refused.out.contains("you may not revoke leases of 'nightly'"), "{refused:?}");
         let none =
             lease(&lead.kubeconfig, &["revoke", "-n", namespace, "--requester", "nobody", "--reason", "x", "--yes"])
                 .await?;
