@@ -10,7 +10,6 @@ use k8s_openapi::api::{
 use kube::{
     Api,
     api::{ListParams, PostParams},
-    core::ObjectMeta,
 };
 
 use super::{
@@ -23,12 +22,12 @@ use super::{
         lease::{self, Filter},
         text::safe,
     },
+    wanted::{Delivered, Wanted},
 };
 use crate::{
     api::{
-        CredentialLease, CredentialLeasePolicy, CredentialLeaseSpec, Duration, ServiceAccountLifecycle, Time,
-        lease::{Delivery, LifecycleRef, SecretDelivery},
-        lifecycle::{DeliveryType, Grant, RoleKind},
+        CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle,
+        lifecycle::{Grant, RoleKind},
         reasons::Phase,
         status::PolicyRule,
     },
@@ -45,42 +44,16 @@ use plan::Asked;
 /// Flags of `check`: those of a request.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
-    /// The lifecycle.
-    pub lifecycle: String,
-    /// What you would need, by the names of the lifecycle's grants. May be left out if it has one.
-    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
-    pub grants: Vec<String>,
-    /// How long, like 10m; default: the lifecycle's.
-    #[arg(long, value_name = "DURATION")]
-    pub ttl: Option<Duration>,
-    /// Whom the tokens are for; may be repeated; default: the API server.
-    #[arg(long = "audience", value_name = "AUDIENCE")]
-    pub audiences: Vec<String>,
-    /// How the token reaches you: TokenRequest or Secret. Default: TokenRequest, with --secret-name Secret.
-    #[arg(long, value_name = "TYPE", value_parser = delivery)]
-    pub delivery: Option<DeliveryType>,
-    /// With delivery Secret: its name.
-    #[arg(long, value_name = "NAME")]
-    pub secret_name: Option<String>,
-    /// The change or incident it belongs to.
-    #[arg(long, value_name = "ID")]
-    pub ticket: Option<String>,
+    #[command(flatten)]
+    pub wanted: Wanted,
+    #[command(flatten)]
+    pub delivered: Delivered,
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "a check of what would happen")]
     pub reason: String,
-    /// Not before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub not_before: Option<Time>,
     /// As JSON or YAML.
-    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
-    pub output: Option<String>,
-}
-
-fn delivery(text: &str) -> Result<DeliveryType, String> {
-    [DeliveryType::TokenRequest, DeliveryType::Secret]
-        .into_iter()
-        .find(|d| d.as_str().eq_ignore_ascii_case(text))
-        .ok_or_else(|| format!("`{text}` is no delivery: write TokenRequest or Secret"))
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_findings())]
+    pub output: Option<Format>,
 }
 
 /// Says what would happen. Exit code 120 if the request would be refused.
@@ -92,11 +65,8 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
     let asked = ask(&cluster, flags).await?;
     let findings = plan::plan(&asked);
     let outcome = finding::outcome(&findings);
-    let text = match &flags.output {
-        Some(word) => {
-            let format = if word == "json" { Format::Json } else { Format::Yaml };
-            output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?
-        }
+    let text = match flags.output {
+        Some(format) => output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?,
         None => table(&findings, outcome, Style::stdout(global.no_color)),
     };
     output::emit(&text)?;
@@ -123,13 +93,18 @@ fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
 }
 
 async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
-    let lifecycle = fetch::lifecycle(cluster, &flags.lifecycle).await?;
-    let lease = request(cluster, flags, grants(flags, lifecycle.as_ref())).await?;
+    let wanted = &flags.wanted;
+    let delivery = flags.delivered.delivery()?;
+    let lifecycle = fetch::lifecycle(cluster, &wanted.lifecycle).await?;
+    let grants = lifecycle.as_ref().map_or_else(|| wanted.grants.clone(), |lifecycle| wanted.chosen(lifecycle));
+    let me = cluster.whoami().await?;
+    let mut lease = wanted.lease(&cluster.namespace, grants, &flags.reason, delivery, me);
+    lease.metadata.generate_name = Some("check-".into());
     let policies: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
     let everything = ListParams::default();
     let (policies, may_lease, admission, live) = tokio::join!(
         fetch::all(&policies, &everything),
-        fetch::may(cluster, "lease", &cluster.namespace, &flags.lifecycle),
+        fetch::may(cluster, "lease", &cluster.namespace, &wanted.lifecycle),
         admission(cluster, &lease),
         live(cluster, &lease),
     );
@@ -142,42 +117,6 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let (admission, may_lease) = (admission?, may_lease?);
     let policies = policies.map_err(Unread::from);
     Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
-}
-
-/// The grants: those that were named, or the only one that the lifecycle has.
-fn grants(flags: &Check, lifecycle: Option<&ServiceAccountLifecycle>) -> Vec<String> {
-    match lifecycle.map(|l| l.spec.grants.as_slice()) {
-        Some([only]) if flags.grants.is_empty() => vec![only.name.clone()],
-        _ => flags.grants.clone(),
-    }
-}
-
-async fn request(cluster: &Cluster, flags: &Check, grants: Vec<String>) -> Result<CredentialLease, Failure> {
-    let metadata = ObjectMeta {
-        generate_name: Some("check-".into()),
-        namespace: Some(cluster.namespace.clone()),
-        ..ObjectMeta::default()
-    };
-    let secret = flags.secret_name.clone().map(|name| SecretDelivery { name });
-    let spec = CredentialLeaseSpec {
-        lifecycle_ref: LifecycleRef { name: flags.lifecycle.clone() },
-        grants,
-        ttl: flags.ttl,
-        not_before: flags.not_before,
-        reason: flags.reason.clone(),
-        ticket: flags.ticket.clone(),
-        audiences: flags.audiences.clone(),
-        delivery: Delivery {
-            kind: flags.delivery.unwrap_or(if secret.is_some() {
-                DeliveryType::Secret
-            } else {
-                DeliveryType::TokenRequest
-            }),
-            secret,
-        },
-        requested_by: cluster.whoami().await?,
-    };
-    Ok(CredentialLease { metadata, spec, status: None })
 }
 
 fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant> {

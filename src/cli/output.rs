@@ -22,7 +22,16 @@ pub enum Format {
 impl Format {
     /// The parser of `--output` for commands that have no rows: all but CSV.
     pub fn of_objects() -> impl TypedValueParser<Value = Self> {
-        clap::builder::PossibleValuesParser::new(["name", "json", "yaml"]).try_map(|word| Self::from_str(&word, false))
+        Self::of(["name", "json", "yaml"])
+    }
+
+    /// The parser of `--output` for commands whose results are no objects of the cluster.
+    pub fn of_findings() -> impl TypedValueParser<Value = Self> {
+        Self::of(["json", "yaml"])
+    }
+
+    fn of<const N: usize>(words: [&'static str; N]) -> impl TypedValueParser<Value = Self> {
+        clap::builder::PossibleValuesParser::new(words).try_map(|word| Self::from_str(&word, false))
     }
 }
 

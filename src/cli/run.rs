@@ -51,10 +51,10 @@ pub struct Run {
     #[command(flatten)]
     pub asking: Asking,
     /// An active lease that holds the same is used if it lives so long. Default: a minute, or a tenth of its life.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "DURATION")]
     pub min_left: Option<Duration>,
     /// How long the command may take to end after its lease has ended.
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub grace: Duration,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
@@ -135,7 +135,7 @@ async fn there_already(
     flags: &Run,
     wanted: &CredentialLease,
 ) -> Result<Option<CredentialLease>, Failure> {
-    if flags.asking.name.is_some() || flags.asking.not_before.is_some() {
+    if flags.asking.name.is_some() || flags.asking.wanted.not_before.is_some() {
         return Ok(None);
     }
     let filter = Filter {
@@ -224,7 +224,7 @@ mod tests {
         let run =
             parse("kubectl-lease run deployer --grant deploy -n payments -- kubectl get -o json --grant x").unwrap();
         assert_eq!(run.command, ["kubectl", "get", "-o", "json", "--grant", "x"]);
-        assert_eq!(run.asking.grants, ["deploy"]);
+        assert_eq!(run.asking.wanted.grants, ["deploy"]);
         for line in ["run deployer", "run deployer kubectl get pods", "run -- kubectl"] {
             assert!(parse(&format!("kubectl-lease {line}")).is_err(), "{line}");
         }
