@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
 use kube::{Api, api::ListParams};
 
 use super::{
@@ -23,7 +22,7 @@ use crate::{
     api::{
         CredentialLease, CredentialLeaseDecision, Duration,
         decision::DecisionType,
-        lifecycle::{Independence, RoleKind},
+        lifecycle::Independence,
         status::{PolicyRule, ResolvedGrant, ResolvedRequest},
     },
     domain::rbac,
@@ -69,7 +68,7 @@ pub struct Deny {
 /// # Errors
 /// If there is nothing to agree to, its digest is not that of what was shown, nobody can be asked, or the API server refuses.
 pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
-    can_be_asked(flags.yes, flags.reason.as_deref())?;
+    ask::can_decide(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
@@ -102,7 +101,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
 /// # Errors
 /// If there is nothing to deny, or the API server refuses.
 pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
-    can_be_asked(flags.yes, flags.reason.as_deref())?;
+    ask::can_decide(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     if lease::is_over(&lease) && !lease::is_unanswered(&lease) {
@@ -119,17 +118,6 @@ pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     let name = decide::send(&cluster, &decide::decision(&lease, Word::Denied, &reason, &caller)).await?;
     output::emit(&format!("denied {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
     Ok(0)
-}
-
-/// Whether what has to be asked can be.
-fn can_be_asked(yes: bool, reason: Option<&str>) -> Result<(), Failure> {
-    if !yes && !ask::somebody_is_there() {
-        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
-    }
-    if reason.is_none() && !ask::somebody_is_there() {
-        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
-    }
-    Ok(())
 }
 
 /// Shows a request; the rules that had to be read for that, because a status cannot hold them.
@@ -187,26 +175,13 @@ fn to_decide(lease: &CredentialLease) -> Result<&ResolvedRequest, Failure> {
 async fn unrecorded(cluster: &Cluster, request: &ResolvedRequest) -> BTreeMap<String, Vec<PolicyRule>> {
     let mut out = BTreeMap::new();
     for grant in request.grants.iter().filter(|g| g.rules.is_empty()) {
+        let read = fetch::role(cluster, grant.role_ref.kind, &grant.namespace, &grant.role_ref.name).await;
         // Not readable or changed since: the view says that the rules are not known, and how to read them.
-        if let Some(rules) = role(cluster, grant).await.filter(|rules| rbac::digest(rules) == grant.rules_digest) {
+        if let Some(rules) = read.ok().flatten().filter(|rules| rbac::digest(rules) == grant.rules_digest) {
             out.insert(grant.name.clone(), rules);
         }
     }
     out
-}
-
-async fn role(cluster: &Cluster, grant: &ResolvedGrant) -> Option<Vec<PolicyRule>> {
-    let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
-    match grant.role_ref.kind {
-        RoleKind::Role => {
-            let role = Api::<Role>::namespaced(client, &grant.namespace).get(name).await.ok()?;
-            Some(rbac::rules(role.rules.as_ref()))
-        }
-        RoleKind::ClusterRole => {
-            let role = Api::<ClusterRole>::all(client).get(name).await.ok()?;
-            Some(rbac::rules(role.rules.as_ref()))
-        }
-    }
 }
 
 /// The last request of this requester and lifecycle that somebody agreed to, the caller's own before others', and what differs.

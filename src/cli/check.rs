@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use k8s_openapi::api::{
-    core::v1::Namespace,
-    rbac::v1::{ClusterRole, Role},
-};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
     api::{ListParams, PostParams},
@@ -25,13 +22,8 @@ use super::{
     wanted::{Delivered, Wanted},
 };
 use crate::{
-    api::{
-        CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle,
-        lifecycle::{Grant, RoleKind},
-        reasons::Phase,
-        status::PolicyRule,
-    },
-    domain::{guards::Labels, rbac},
+    api::{CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::Grant, reasons::Phase},
+    domain::guards::Labels,
 };
 
 pub mod finding;
@@ -111,7 +103,9 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let grants = lifecycle.as_ref().map(|l| asked_for(l, &lease.spec.grants)).unwrap_or_default();
     let mut roles = BTreeMap::new();
     for grant in &grants {
-        roles.insert(grant.name.clone(), role(cluster, grant).await);
+        let namespace = into(grant, &cluster.namespace);
+        let read = fetch::role(cluster, grant.role_ref.kind, namespace, &grant.role_ref.name).await;
+        roles.insert(grant.name.clone(), read.map_err(Unread::from));
     }
     let labels = labels(cluster, &grants).await;
     let (admission, may_lease) = (admission?, may_lease?);
@@ -147,19 +141,6 @@ async fn live(cluster: &Cluster, asked: &CredentialLease) -> Seen<(usize, usize)
 /// The namespace of a grant.
 fn into<'a>(grant: &'a Grant, home: &'a str) -> &'a str {
     grant.namespace.as_deref().unwrap_or(home)
-}
-
-async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>> {
-    let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
-    Ok(match grant.role_ref.kind {
-        RoleKind::Role => Api::<Role>::namespaced(client, into(grant, &cluster.namespace))
-            .get_opt(name)
-            .await?
-            .map(|role| rbac::rules(role.rules.as_ref())),
-        RoleKind::ClusterRole => {
-            Api::<ClusterRole>::all(client).get_opt(name).await?.map(|role| rbac::rules(role.rules.as_ref()))
-        }
-    })
 }
 
 /// Labels of the namespaces involved, where the caller may read them.

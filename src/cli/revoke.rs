@@ -45,9 +45,7 @@ pub struct Revoke {
 /// If nothing is named, nobody can be asked, or one of them could not be revoked.
 pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     check(flags)?;
-    if flags.reason.is_none() && !ask::somebody_is_there() {
-        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
-    }
+    ask::can_decide(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let mut failed = vec![];
     let leases = if flags.leases.is_empty() {
@@ -92,9 +90,6 @@ fn check(flags: &Revoke) -> Result<(), Failure> {
     }
     if !flags.leases.is_empty() && (flags.filter.is_any() || flags.all_namespaces) {
         return Err(Failure::Usage("either name leases of one namespace, or select them with flags: not both".into()));
-    }
-    if !flags.yes && !ask::somebody_is_there() {
-        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
     }
     Ok(())
 }
