@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use kube::{Api, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{
     ask,
@@ -11,7 +11,7 @@ use super::{
     decide::{self, Approval, Word},
     exit::Failure,
     fetch,
-    output::{self, Style},
+    output::{self, Format, Style},
     reference::LeaseName,
     view::{
         changes, lease, proof,
@@ -48,6 +48,9 @@ pub struct Approve {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+    /// As name, json or yaml: the decision, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
 }
 
 /// Flags of `deny`.
@@ -61,6 +64,9 @@ pub struct Deny {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+    /// As name, json or yaml: the decision, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
 }
 
 /// Shows a request, and agrees to exactly what was shown.
@@ -73,7 +79,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
     let caller = cluster.whoami().await?;
-    let rules = show(global, &cluster, &lease, shown, &caller.username).await?;
+    let rules = show(global, flags.output, &cluster, &lease, shown, &caller.username).await?;
     all_shown(shown, &rules)?;
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;
@@ -91,9 +97,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         independence: flags.recorded.then_some(Independence::Recorded),
     };
     let decision = decide::decision(&lease, Word::Approved(approval), &reason, &caller);
-    let name = decide::send(&cluster, &decision).await?;
-    output::emit(&format!("approved {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
-    Ok(0)
+    done("approved", &lease, &decide::send(&cluster, &decision).await?, flags.output)
 }
 
 /// Denies a request.
@@ -109,20 +113,36 @@ pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     }
     let caller = cluster.whoami().await?;
     if let Some(shown) = lease::request(&lease) {
-        show(global, &cluster, &lease, shown, &caller.username).await?;
+        show(global, flags.output, &cluster, &lease, shown, &caller.username).await?;
     }
     if !ask::confirm("Deny?", flags.yes)? {
         return Err(Failure::Other("nothing was denied".into()));
     }
     let reason = ask::reason(flags.reason.as_deref())?;
-    let name = decide::send(&cluster, &decide::decision(&lease, Word::Denied, &reason, &caller)).await?;
-    output::emit(&format!("denied {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
-    Ok(0)
+    let decision = decide::decision(&lease, Word::Denied, &reason, &caller);
+    done("denied", &lease, &decide::send(&cluster, &decision).await?, flags.output)
 }
 
-/// Shows a request; the rules that had to be read for that, because a status cannot hold them.
+/// Says what was decided, or writes the decision.
+fn done(
+    word: &str,
+    lease: &CredentialLease,
+    decision: &CredentialLeaseDecision,
+    format: Option<Format>,
+) -> Result<u8, Failure> {
+    let by = &decision.spec.decided_by.username;
+    let text = match format {
+        Some(format) => output::object(format, decision)?,
+        None => format!("{word} {} as {by} (decision {})\n", lease::title(lease), decision.name_any()),
+    };
+    output::emit(&text).map(|()| 0)
+}
+
+/// Shows a request, beside the decision if that is to be written; the rules that had to be read for it, because a status
+/// cannot hold them.
 async fn show(
     global: &Global,
+    format: Option<Format>,
     cluster: &Cluster,
     lease: &CredentialLease,
     shown: &ResolvedRequest,
@@ -130,7 +150,11 @@ async fn show(
 ) -> Result<BTreeMap<String, Vec<PolicyRule>>, Failure> {
     let beside =
         Beside { rules: unrecorded(cluster, shown).await, before: before(cluster, lease, shown, caller).await };
-    output::emit(&request::facts(lease, shown, &beside, fetch::now()).render(Style::stdout(global.no_color)))?;
+    let facts = request::facts(lease, shown, &beside, fetch::now());
+    match format {
+        Some(_) => output::tell(facts.render(Style::stderr(global.no_color)).trim_end()),
+        None => output::emit(&facts.render(Style::stdout(global.no_color)))?,
+    }
     Ok(beside.rules)
 }
 

@@ -3,12 +3,12 @@
 use std::time::Duration as Span;
 
 use clap::Args;
-use kube::{Api, api::PostParams};
+use kube::Api;
 use rand::RngExt;
 
 use super::{
     ask,
-    connect::Cluster,
+    connect::{Cluster, creating},
     exit::Failure,
     fetch,
     interrupt::Interrupts,
@@ -129,8 +129,7 @@ pub async fn create(cluster: &Cluster, mut lease: CredentialLease, named: bool) 
     let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), lease::namespace(&lease));
     for _ in 0..NAMES {
         let name = lease::name(&lease).to_owned();
-        let params = PostParams::default();
-        let answer = tokio::time::timeout(DEADLINE, api.create(&params, &lease))
+        let answer = tokio::time::timeout(DEADLINE, api.create(&creating(), &lease))
             .await
             .map_err(|_| Failure::Unreachable("the API server does not answer: try again later".into()))?;
         match answer {

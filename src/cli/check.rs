@@ -10,7 +10,7 @@ use kube::{
 };
 
 use super::{
-    connect::{Cluster, Global, connect},
+    connect::{Cluster, Global, connect, creating},
     doctor::finding::{Seen, Unread},
     exit::{Failure, code},
     fetch,
@@ -120,7 +120,7 @@ fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant
 /// What admission says: its refusal is an answer.
 async fn admission(cluster: &Cluster, lease: &CredentialLease) -> Result<Result<(), String>, Failure> {
     let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let params = PostParams { dry_run: true, ..creating() };
     match api.create(&params, lease).await.map_err(|e| fetch::installed(e, "credentialleases")) {
         Ok(_) => Ok(Ok(())),
         Err(Failure::Refused(message)) => Ok(Err(message)),

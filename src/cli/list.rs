@@ -13,7 +13,7 @@ use super::{
         when,
     },
 };
-use crate::api::{CredentialLease, GROUP, Time, reasons::Phase};
+use crate::api::{CredentialLease, Time, reasons::Phase};
 
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]
@@ -63,19 +63,10 @@ pub async fn run(global: &Global, flags: &List) -> Result<u8, Failure> {
             Ok(())
         }
         None => output::emit(&table(&leases, fetch::now(), flags.all_namespaces, style)),
-        Some(Format::Name) => output::emit(&names(&leases)),
         Some(Format::Csv) => output::emit(&csv(&leases)),
-        Some(format) => output::emit(&output::document(format, &as_list(&leases))?),
+        Some(format) => output::emit(&output::objects(format, &leases)?),
     }?;
     Ok(0)
-}
-
-fn names(leases: &[CredentialLease]) -> String {
-    leases.iter().map(|lease| format!("credentiallease.{GROUP}/{}\n", lease::name(lease))).collect()
-}
-
-fn as_list(leases: &[CredentialLease]) -> serde_json::Value {
-    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": leases})
 }
 
 /// As a table, with a column for the namespace where it is not known.

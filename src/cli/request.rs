@@ -46,7 +46,7 @@ pub async fn run(global: &Global, flags: &Request) -> Result<u8, Failure> {
     let wanted = flags.asking.lease(&cluster.namespace, grants, &reason, delivery, me);
     let created = asking::create(&cluster, wanted, flags.asking.name.is_some()).await?;
     if flags.output.is_none() {
-        emit(&format!("{} created\n", qualified(lease::name(&created))))?;
+        emit(&format!("{} created\n", qualified(&created)))?;
     }
     let mut shown = created;
     if flags.wait {
@@ -58,21 +58,15 @@ pub async fn run(global: &Global, flags: &Request) -> Result<u8, Failure> {
         }
         tell(&told(&shown, Style::stderr(global.no_color)));
     }
-    print(&shown, flags.output)?;
+    if let Some(format) = flags.output {
+        emit(&output::object(format, &shown)?)?;
+    }
     Ok(0)
 }
 
 fn told(lease: &CredentialLease, style: Style) -> String {
     let until = lease::expires(lease).map(|at| format!(" until {at}")).unwrap_or_default();
     format!("{}{until}", style.paint(Hue::Good, "active"))
-}
-
-fn print(of: &CredentialLease, format: Option<Format>) -> Result<(), Failure> {
-    match format {
-        None => Ok(()),
-        Some(Format::Name | Format::Csv) => emit(&format!("{}\n", qualified(lease::name(of)))),
-        Some(format) => emit(&output::document(format, of)?),
-    }
 }
 
 #[cfg(test)]
