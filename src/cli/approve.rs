@@ -214,7 +214,7 @@ async fn before(
     lease: &CredentialLease,
     shown: &ResolvedRequest,
     caller: &str,
-) -> Option<(String, Vec<changes::Change>)> {
+) -> Option<(String, Vec<String>)> {
     let api: Api<CredentialLeaseDecision> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let fields = format!("spec.lifecycleRef.name={},spec.decision=Approved", lease.spec.lifecycle_ref.name);
     let decisions = match fetch::all(&api, &ListParams::default().fields(&fields)).await {

@@ -180,7 +180,10 @@ fn people_find_look_at_and_decide_what_waits_for_them() {
         tenant.lease_in("longer", Phase::AwaitingApproval).await?;
         let args = ["approve", "longer", "-n", namespace, "--yes", "--reason", "ok", "--max-ttl", "5m"];
         let longer = lease(&lead.kubeconfig, &args).await?;
-        ensure!(longer.with(0)?.contains("+ lives 10m, not 30s"), "what changed since the last approval: {longer:?}");
+        ensure!(
+            longer.with(0)?.contains("! the ttl was 30s and is 10m"),
+            "what changed since the last approval: {longer:?}"
+        );
         let active = tenant.lease_in("longer", Phase::Active).await?;
         let shown = lease(&lead.kubeconfig, &["show", "longer", "-n", namespace]).await?;
         ensure!(shown.with(0)?.contains("for at most 5m"), "{shown:?} of {:?}", active.status);
