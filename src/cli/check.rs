@@ -11,7 +11,7 @@ use kube::{
 
 use super::{
     connect::{Cluster, Global, connect, creating},
-    doctor::finding::{Seen, Unread},
+    doctor::finding::Unread,
     exit::{Failure, code},
     fetch,
     output::{self, Format, Hue, Style, Table},
@@ -22,7 +22,10 @@ use super::{
     wanted::{Delivered, Wanted},
 };
 use crate::{
-    api::{CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::Grant, reasons::Phase},
+    api::{
+        CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::Grant, reasons::Phase,
+        status::ResolvedRequest,
+    },
     domain::guards::Labels,
 };
 
@@ -93,12 +96,12 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let mut lease = wanted.lease(&cluster.namespace, grants, &flags.reason, delivery, me);
     lease.metadata.generate_name = Some("check-".into());
     let policies: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
-    let everything = ListParams::default();
-    let (policies, may_lease, admission, live) = tokio::join!(
+    let (everything, everyones) = (ListParams::default(), Filter::default());
+    let (policies, may_lease, admission, leases) = tokio::join!(
         fetch::all(&policies, &everything),
         fetch::may(cluster, "lease", &cluster.namespace, &wanted.lifecycle),
         admission(cluster, &lease),
-        live(cluster, &lease),
+        fetch::leases(cluster, false, &everyones),
     );
     let grants = lifecycle.as_ref().map(|l| asked_for(l, &lease.spec.grants)).unwrap_or_default();
     let mut roles = BTreeMap::new();
@@ -110,7 +113,11 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let labels = labels(cluster, &grants).await;
     let (admission, may_lease) = (admission?, may_lease?);
     let policies = policies.map_err(Unread::from);
-    Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
+    let leases = leases.map_err(|failure| Unread(failure.to_string()));
+    let api_audiences = leases.as_deref().map(api_audiences).unwrap_or_default();
+    let live = leases.map(|leases| live(&leases, &lease));
+    let now = fetch::now();
+    Ok(Asked { lease, lifecycle, policies, labels, roles, live, api_audiences, may_lease, admission, now })
 }
 
 fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant> {
@@ -129,13 +136,18 @@ async fn admission(cluster: &Cluster, lease: &CredentialLease) -> Result<Result<
 }
 
 /// Live leases of the lifecycle, and the caller's among them, as their phases tell: the operator's own count is exact.
-async fn live(cluster: &Cluster, asked: &CredentialLease) -> Seen<(usize, usize)> {
-    let filter = Filter { lifecycle: Some(asked.spec.lifecycle_ref.name.clone()), ..Filter::default() };
-    let leases = fetch::leases(cluster, false, &filter).await.map_err(|f| Unread(f.to_string()))?;
+fn live(all: &[CredentialLease], asked: &CredentialLease) -> (usize, usize) {
     let holds = |l: &&CredentialLease| matches!(lease::phase(l), Phase::Issuing | Phase::Active | Phase::Ending);
-    let live: Vec<_> = leases.iter().filter(holds).collect();
+    let live: Vec<_> = all.iter().filter(|l| l.spec.lifecycle_ref == asked.spec.lifecycle_ref).filter(holds).collect();
     let own = live.iter().filter(|l| l.spec.requested_by.username == asked.spec.requested_by.username).count();
-    Ok((live.len(), own))
+    (live.len(), own)
+}
+
+/// The API server's own audiences: those of any lease that named none. Without such a lease they are not known.
+fn api_audiences(all: &[CredentialLease]) -> Vec<String> {
+    let unnamed = all.iter().filter(|lease| lease.spec.audiences.is_empty());
+    let known = |request: &&ResolvedRequest| !request.audiences.is_empty();
+    unnamed.filter_map(lease::request).find(known).map(|request| request.audiences.clone()).unwrap_or_default()
 }
 
 /// The namespace of a grant.
@@ -158,4 +170,42 @@ async fn labels(cluster: &Cluster, grants: &[Grant]) -> BTreeMap<String, Labels>
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::view::lease::tests::waiting, *};
+
+    #[test]
+    fn the_api_servers_audiences_are_those_of_a_lease_that_named_none() {
+        let lease = |asked: serde_json::Value, resolved: &[&str]| {
+            waiting(|l| {
+                l["spec"]["audiences"] = asked;
+                l["status"]["request"]["audiences"] = json!(resolved);
+            })
+        };
+        let named = lease(json!(["sts"]), &["sts"]);
+        assert!(api_audiences(&[named.clone(), waiting(|_| {})]).is_empty());
+        assert_eq!(api_audiences(&[named, lease(json!([]), &["https://api"])]), ["https://api"]);
+    }
+
+    #[test]
+    fn live_leases_are_those_of_the_lifecycle() {
+        let lease = |phase: &str, lifecycle: &str, by: &str| {
+            waiting(|l| {
+                l["status"]["phase"] = json!(phase);
+                l["spec"]["lifecycleRef"]["name"] = json!(lifecycle);
+                l["spec"]["requestedBy"]["username"] = json!(by);
+            })
+        };
+        let all = [
+            lease("Active", "a", "ci"),
+            lease("Issuing", "a", "alice"),
+            lease("Expired", "a", "ci"),
+            lease("Active", "b", "ci"),
+        ];
+        assert_eq!(live(&all, &lease("Pending", "a", "ci")), (2, 1));
+    }
 }
