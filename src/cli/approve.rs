@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use k8s_openapi::api::rbac::v1::{ClusterRole, Role};
-use kube::{Api, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{
     ask,
@@ -12,7 +11,7 @@ use super::{
     decide::{self, Approval, Word},
     exit::Failure,
     fetch,
-    output::{self, Style},
+    output::{self, Format, Style},
     reference::LeaseName,
     view::{
         changes, lease, proof,
@@ -23,7 +22,7 @@ use crate::{
     api::{
         CredentialLease, CredentialLeaseDecision, Duration,
         decision::DecisionType,
-        lifecycle::{Independence, RoleKind},
+        lifecycle::Independence,
         status::{PolicyRule, ResolvedGrant, ResolvedRequest},
     },
     domain::rbac,
@@ -49,6 +48,9 @@ pub struct Approve {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+    /// As name, json or yaml: the decision, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
 }
 
 /// Flags of `deny`.
@@ -62,6 +64,9 @@ pub struct Deny {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+    /// As name, json or yaml: the decision, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
 }
 
 /// Shows a request, and agrees to exactly what was shown.
@@ -69,12 +74,12 @@ pub struct Deny {
 /// # Errors
 /// If there is nothing to agree to, its digest is not that of what was shown, nobody can be asked, or the API server refuses.
 pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
-    can_be_asked(flags.yes, flags.reason.as_deref())?;
+    ask::can_decide(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
     let caller = cluster.whoami().await?;
-    let rules = show(global, &cluster, &lease, shown, &caller.username).await?;
+    let rules = show(global, flags.output, &cluster, &lease, shown, &caller.username).await?;
     all_shown(shown, &rules)?;
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;
@@ -92,9 +97,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         independence: flags.recorded.then_some(Independence::Recorded),
     };
     let decision = decide::decision(&lease, Word::Approved(approval), &reason, &caller);
-    let name = decide::send(&cluster, &decision).await?;
-    output::emit(&format!("approved {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
-    Ok(0)
+    done("approved", &lease, &decide::send(&cluster, &decision).await?, flags.output)
 }
 
 /// Denies a request.
@@ -102,7 +105,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
 /// # Errors
 /// If there is nothing to deny, or the API server refuses.
 pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
-    can_be_asked(flags.yes, flags.reason.as_deref())?;
+    ask::can_decide(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     if lease::is_over(&lease) && !lease::is_unanswered(&lease) {
@@ -110,31 +113,36 @@ pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     }
     let caller = cluster.whoami().await?;
     if let Some(shown) = lease::request(&lease) {
-        show(global, &cluster, &lease, shown, &caller.username).await?;
+        show(global, flags.output, &cluster, &lease, shown, &caller.username).await?;
     }
     if !ask::confirm("Deny?", flags.yes)? {
         return Err(Failure::Other("nothing was denied".into()));
     }
     let reason = ask::reason(flags.reason.as_deref())?;
-    let name = decide::send(&cluster, &decide::decision(&lease, Word::Denied, &reason, &caller)).await?;
-    output::emit(&format!("denied {} as {} (decision {name})\n", lease::title(&lease), caller.username))?;
-    Ok(0)
+    let decision = decide::decision(&lease, Word::Denied, &reason, &caller);
+    done("denied", &lease, &decide::send(&cluster, &decision).await?, flags.output)
 }
 
-/// Whether what has to be asked can be.
-fn can_be_asked(yes: bool, reason: Option<&str>) -> Result<(), Failure> {
-    if !yes && !ask::somebody_is_there() {
-        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
-    }
-    if reason.is_none() && !ask::somebody_is_there() {
-        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
-    }
-    Ok(())
+/// Says what was decided, or writes the decision.
+fn done(
+    word: &str,
+    lease: &CredentialLease,
+    decision: &CredentialLeaseDecision,
+    format: Option<Format>,
+) -> Result<u8, Failure> {
+    let by = &decision.spec.decided_by.username;
+    let text = match format {
+        Some(format) => output::object(format, decision)?,
+        None => format!("{word} {} as {by} (decision {})\n", lease::title(lease), decision.name_any()),
+    };
+    output::emit(&text).map(|()| 0)
 }
 
-/// Shows a request; the rules that had to be read for that, because a status cannot hold them.
+/// Shows a request, beside the decision if that is to be written; the rules that had to be read for it, because a status
+/// cannot hold them.
 async fn show(
     global: &Global,
+    format: Option<Format>,
     cluster: &Cluster,
     lease: &CredentialLease,
     shown: &ResolvedRequest,
@@ -142,7 +150,11 @@ async fn show(
 ) -> Result<BTreeMap<String, Vec<PolicyRule>>, Failure> {
     let beside =
         Beside { rules: unrecorded(cluster, shown).await, before: before(cluster, lease, shown, caller).await };
-    output::emit(&request::facts(lease, shown, &beside, fetch::now()).render(Style::stdout(global.no_color)))?;
+    let facts = request::facts(lease, shown, &beside, fetch::now());
+    match format {
+        Some(_) => output::tell(facts.render(Style::stderr(global.no_color)).trim_end()),
+        None => output::emit(&facts.render(Style::stdout(global.no_color)))?,
+    }
     Ok(beside.rules)
 }
 
@@ -187,26 +199,13 @@ fn to_decide(lease: &CredentialLease) -> Result<&ResolvedRequest, Failure> {
 async fn unrecorded(cluster: &Cluster, request: &ResolvedRequest) -> BTreeMap<String, Vec<PolicyRule>> {
     let mut out = BTreeMap::new();
     for grant in request.grants.iter().filter(|g| g.rules.is_empty()) {
+        let read = fetch::role(cluster, grant.role_ref.kind, &grant.namespace, &grant.role_ref.name).await;
         // Not readable or changed since: the view says that the rules are not known, and how to read them.
-        if let Some(rules) = role(cluster, grant).await.filter(|rules| rbac::digest(rules) == grant.rules_digest) {
+        if let Some(rules) = read.ok().flatten().filter(|rules| rbac::digest(rules) == grant.rules_digest) {
             out.insert(grant.name.clone(), rules);
         }
     }
     out
-}
-
-async fn role(cluster: &Cluster, grant: &ResolvedGrant) -> Option<Vec<PolicyRule>> {
-    let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
-    match grant.role_ref.kind {
-        RoleKind::Role => {
-            let role = Api::<Role>::namespaced(client, &grant.namespace).get(name).await.ok()?;
-            Some(rbac::rules(role.rules.as_ref()))
-        }
-        RoleKind::ClusterRole => {
-            let role = Api::<ClusterRole>::all(client).get(name).await.ok()?;
-            Some(rbac::rules(role.rules.as_ref()))
-        }
-    }
 }
 
 /// The last request of this requester and lifecycle that somebody agreed to, the caller's own before others', and what differs.
@@ -215,7 +214,7 @@ async fn before(
     lease: &CredentialLease,
     shown: &ResolvedRequest,
     caller: &str,
-) -> Option<(String, Vec<changes::Change>)> {
+) -> Option<(String, Vec<String>)> {
     let api: Api<CredentialLeaseDecision> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let fields = format!("spec.lifecycleRef.name={},spec.decision=Approved", lease.spec.lifecycle_ref.name);
     let decisions = match fetch::all(&api, &ListParams::default().fields(&fields)).await {

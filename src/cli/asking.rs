@@ -3,24 +3,26 @@
 use std::time::Duration as Span;
 
 use clap::Args;
-use kube::{Api, api::PostParams, core::ObjectMeta};
+use kube::Api;
 use rand::RngExt;
 
 use super::{
     ask,
-    connect::Cluster,
+    connect::{Cluster, creating},
     exit::Failure,
     fetch,
     interrupt::Interrupts,
     output::tell,
     progress::Progress,
     view::lease,
+    wanted::Wanted,
     watch::{self, Outcome},
     withdraw::withdraw,
 };
 use crate::api::{
-    CredentialLease, CredentialLeaseSpec, Duration, Time,
-    lease::{Delivery, Identity, LifecycleRef},
+    CredentialLease, Duration,
+    lease::{Delivery, Identity},
+    lifecycle::Grant,
 };
 
 /// How long creating may take.
@@ -30,35 +32,19 @@ const NAMES: usize = 3;
 /// Letters of made names, as Kubernetes makes them: without vowels, so that no word comes out.
 const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// What is asked for.
+/// What is asked for, and for how long it is waited for.
 #[derive(Args, Clone, Debug)]
 pub struct Asking {
-    /// The lifecycle that is leased.
-    #[arg(value_name = "LIFECYCLE")]
-    pub lifecycle: String,
-    /// What you need, by the names of the lifecycle's grants. May be left out if it has one.
-    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
-    pub grants: Vec<String>,
-    /// For how long. Default: as the lifecycle says.
-    #[arg(long, value_name = "TIME")]
-    pub ttl: Option<Duration>,
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// Why you need it.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// The change or incident it belongs to.
-    #[arg(long, value_name = "ID")]
-    pub ticket: Option<String>,
-    /// Whom tokens are for. Default: the API server.
-    #[arg(long = "audience", value_name = "AUDIENCE")]
-    pub audiences: Vec<String>,
-    /// Not before this time, in RFC 3339: agreed by day, issued at night.
-    #[arg(long, value_name = "TIME")]
-    pub not_before: Option<Time>,
     /// Name of the lease. Default: the lifecycle's, with letters after it.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// How long to wait until it is active. After that the request is withdrawn.
-    #[arg(long, value_name = "TIME", default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub timeout: Duration,
     /// Leave the lease to its time: do not withdraw or end it.
     #[arg(long)]
@@ -71,22 +57,21 @@ impl Asking {
     /// # Errors
     /// [`Failure::Refused`] if there is no such lifecycle, [`Failure::Usage`] if there is a choice to be made.
     pub async fn grants(&self, cluster: &Cluster) -> Result<Vec<String>, Failure> {
-        let named = &self.grants;
-        match fetch::lifecycle(cluster, &self.lifecycle).await {
-            Ok(Some(lifecycle)) if named.is_empty() => {
-                let names: Vec<String> = lifecycle.spec.grants.into_iter().map(|grant| grant.name).collect();
-                if names.len() == 1 { Ok(names) } else { Err(choose(&self.lifecycle, &names)) }
+        let Wanted { lifecycle: name, grants: named, .. } = &self.wanted;
+        match fetch::lifecycle(cluster, name).await {
+            Ok(Some(lifecycle)) => {
+                let chosen = self.wanted.chosen(&lifecycle);
+                if chosen.is_empty() { Err(choose(name, &lifecycle.spec.grants)) } else { Ok(chosen) }
             }
             Ok(None) => Err(Failure::Refused(format!(
-                "there is no lifecycle {} in namespace {}: see kubectl get serviceaccountlifecycles, and name its namespace with -n",
-                self.lifecycle, cluster.namespace
+                "there is no lifecycle {name} in namespace {}: see kubectl get serviceaccountlifecycles, and name its namespace with -n",
+                cluster.namespace
             ))),
             // Whoever may lease need not be allowed to read.
             Err(Failure::Refused(_)) if named.is_empty() => Err(Failure::Usage(format!(
-                "say with --grant what you need of lifecycle {}: you may not read it, so nothing can be chosen for you",
-                self.lifecycle
+                "say with --grant what you need of lifecycle {name}: you may not read it, so nothing can be chosen for you"
             ))),
-            Ok(Some(_)) | Err(Failure::Refused(_)) => Ok(named.clone()),
+            Err(Failure::Refused(_)) => Ok(named.clone()),
             Err(failure) => Err(failure),
         }
     }
@@ -101,28 +86,18 @@ impl Asking {
         delivery: Delivery,
         me: Identity,
     ) -> CredentialLease {
-        let spec = CredentialLeaseSpec {
-            lifecycle_ref: LifecycleRef { name: self.lifecycle.clone() },
-            grants,
-            ttl: self.ttl,
-            not_before: self.not_before,
-            reason: reason.to_owned(),
-            ticket: self.ticket.clone(),
-            audiences: self.audiences.clone(),
-            delivery,
-            requested_by: me,
-        };
-        let name = self.name.clone().unwrap_or_else(|| made_name(&self.lifecycle));
-        let metadata = ObjectMeta { name: Some(name), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
-        CredentialLease { metadata, spec, status: None }
+        let mut lease = self.wanted.lease(namespace, grants, reason, delivery, me);
+        lease.metadata.name = Some(self.name.clone().unwrap_or_else(|| made_name(&self.wanted.lifecycle)));
+        lease
     }
 }
 
-fn choose(lifecycle: &str, names: &[String]) -> Failure {
-    if names.is_empty() {
-        return Failure::Refused(format!("lifecycle {lifecycle} grants nothing yet: ask its owner for a grant"));
+fn choose(name: &str, grants: &[Grant]) -> Failure {
+    let grants: Vec<&str> = grants.iter().map(|grant| grant.name.as_str()).collect();
+    if grants.is_empty() {
+        return Failure::Refused(format!("lifecycle {name} grants nothing yet: ask its owner for a grant"));
     }
-    Failure::Usage(format!("say with --grant what you need of lifecycle {lifecycle}: it has {}", names.join(", ")))
+    Failure::Usage(format!("say with --grant what you need of lifecycle {name}: it has {}", grants.join(", ")))
 }
 
 /// The reason that was given, or that is given now.
@@ -154,8 +129,7 @@ pub async fn create(cluster: &Cluster, mut lease: CredentialLease, named: bool) 
     let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), lease::namespace(&lease));
     for _ in 0..NAMES {
         let name = lease::name(&lease).to_owned();
-        let params = PostParams::default();
-        let answer = tokio::time::timeout(DEADLINE, api.create(&params, &lease))
+        let answer = tokio::time::timeout(DEADLINE, api.create(&creating(), &lease))
             .await
             .map_err(|_| Failure::Unreachable("the API server does not answer: try again later".into()))?;
         match answer {
@@ -266,9 +240,14 @@ mod tests {
 
     #[test]
     fn a_choice_is_told_with_its_names() {
-        let failure = choose("nightly", &["read".into(), "write".into()]);
+        let with = |names: &[&str]| {
+            let grant = |name: &&str| serde_json::json!({"name": name, "roleRef": {"kind": "Role", "name": "r"}});
+            let grants: Vec<Grant> = names.iter().map(|name| serde_json::from_value(grant(name)).unwrap()).collect();
+            choose("nightly", &grants)
+        };
+        let failure = with(&["read", "write"]);
         assert_eq!(failure.code(), 2);
         assert!(failure.to_string().ends_with("it has read, write"), "{failure}");
-        assert_eq!(choose("nightly", &[]).code(), 120);
+        assert_eq!(with(&[]).code(), 120);
     }
 }

@@ -3,36 +3,30 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use k8s_openapi::api::{
-    core::v1::Namespace,
-    rbac::v1::{ClusterRole, Role},
-};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
     api::{ListParams, PostParams},
-    core::ObjectMeta,
 };
 
 use super::{
-    connect::{Cluster, Global, connect},
-    doctor::finding::{Seen, Unread},
-    exit::Failure,
+    connect::{Cluster, Global, connect, creating},
+    doctor::finding::Unread,
+    exit::{Failure, code},
     fetch,
     output::{self, Format, Hue, Style, Table},
     view::{
         lease::{self, Filter},
         text::safe,
     },
+    wanted::{Delivered, Wanted},
 };
 use crate::{
     api::{
-        CredentialLease, CredentialLeasePolicy, CredentialLeaseSpec, Duration, ServiceAccountLifecycle, Time,
-        lease::{Delivery, LifecycleRef, SecretDelivery},
-        lifecycle::{DeliveryType, Grant, RoleKind},
-        reasons::Phase,
-        status::PolicyRule,
+        CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::Grant, reasons::Phase,
+        status::ResolvedRequest,
     },
-    domain::{guards::Labels, rbac},
+    domain::guards::Labels,
 };
 
 pub mod finding;
@@ -45,42 +39,16 @@ use plan::Asked;
 /// Flags of `check`: those of a request.
 #[derive(Args, Clone, Debug)]
 pub struct Check {
-    /// The lifecycle.
-    pub lifecycle: String,
-    /// What you would need, by the names of the lifecycle's grants. May be left out if it has one.
-    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
-    pub grants: Vec<String>,
-    /// How long, like 10m; default: the lifecycle's.
-    #[arg(long, value_name = "DURATION")]
-    pub ttl: Option<Duration>,
-    /// Whom the tokens are for; may be repeated; default: the API server.
-    #[arg(long = "audience", value_name = "AUDIENCE")]
-    pub audiences: Vec<String>,
-    /// How the token reaches you: TokenRequest or Secret. Default: TokenRequest, with --secret-name Secret.
-    #[arg(long, value_name = "TYPE", value_parser = delivery)]
-    pub delivery: Option<DeliveryType>,
-    /// With delivery Secret: its name.
-    #[arg(long, value_name = "NAME")]
-    pub secret_name: Option<String>,
-    /// The change or incident it belongs to.
-    #[arg(long, value_name = "ID")]
-    pub ticket: Option<String>,
+    #[command(flatten)]
+    pub wanted: Wanted,
+    #[command(flatten)]
+    pub delivered: Delivered,
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "a check of what would happen")]
     pub reason: String,
-    /// Not before this time (RFC 3339).
-    #[arg(long, value_name = "TIME")]
-    pub not_before: Option<Time>,
     /// As JSON or YAML.
-    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
-    pub output: Option<String>,
-}
-
-fn delivery(text: &str) -> Result<DeliveryType, String> {
-    [DeliveryType::TokenRequest, DeliveryType::Secret]
-        .into_iter()
-        .find(|d| d.as_str().eq_ignore_ascii_case(text))
-        .ok_or_else(|| format!("`{text}` is no delivery: write TokenRequest or Secret"))
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_findings())]
+    pub output: Option<Format>,
 }
 
 /// Says what would happen. Exit code 120 if the request would be refused.
@@ -92,15 +60,12 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
     let asked = ask(&cluster, flags).await?;
     let findings = plan::plan(&asked);
     let outcome = finding::outcome(&findings);
-    let text = match &flags.output {
-        Some(word) => {
-            let format = if word == "json" { Format::Json } else { Format::Yaml };
-            output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?
-        }
+    let text = match flags.output {
+        Some(format) => output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?,
         None => table(&findings, outcome, Style::stdout(global.no_color)),
     };
     output::emit(&text)?;
-    Ok(if outcome == Outcome::Refused { Failure::Refused(String::new()).code() } else { 0 })
+    Ok(if outcome == Outcome::Refused { code::REFUSED } else { 0 })
 }
 
 fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
@@ -123,61 +88,36 @@ fn table(findings: &[Finding], outcome: Outcome, style: Style) -> String {
 }
 
 async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
-    let lifecycle = fetch::lifecycle(cluster, &flags.lifecycle).await?;
-    let lease = request(cluster, flags, grants(flags, lifecycle.as_ref())).await?;
+    let wanted = &flags.wanted;
+    let delivery = flags.delivered.delivery()?;
+    let lifecycle = fetch::lifecycle(cluster, &wanted.lifecycle).await?;
+    let grants = lifecycle.as_ref().map_or_else(|| wanted.grants.clone(), |lifecycle| wanted.chosen(lifecycle));
+    let me = cluster.whoami().await?;
+    let mut lease = wanted.lease(&cluster.namespace, grants, &flags.reason, delivery, me);
+    lease.metadata.generate_name = Some("check-".into());
     let policies: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
-    let everything = ListParams::default();
-    let (policies, may_lease, admission, live) = tokio::join!(
+    let (everything, everyones) = (ListParams::default(), Filter::default());
+    let (policies, may_lease, admission, leases) = tokio::join!(
         fetch::all(&policies, &everything),
-        fetch::may(cluster, "lease", &cluster.namespace, &flags.lifecycle),
+        fetch::may(cluster, "lease", &cluster.namespace, &wanted.lifecycle),
         admission(cluster, &lease),
-        live(cluster, &lease),
+        fetch::leases(cluster, false, &everyones),
     );
     let grants = lifecycle.as_ref().map(|l| asked_for(l, &lease.spec.grants)).unwrap_or_default();
     let mut roles = BTreeMap::new();
     for grant in &grants {
-        roles.insert(grant.name.clone(), role(cluster, grant).await);
+        let namespace = into(grant, &cluster.namespace);
+        let read = fetch::role(cluster, grant.role_ref.kind, namespace, &grant.role_ref.name).await;
+        roles.insert(grant.name.clone(), read.map_err(Unread::from));
     }
     let labels = labels(cluster, &grants).await;
     let (admission, may_lease) = (admission?, may_lease?);
     let policies = policies.map_err(Unread::from);
-    Ok(Asked { lease, lifecycle, policies, labels, roles, live, may_lease, admission, now: fetch::now() })
-}
-
-/// The grants: those that were named, or the only one that the lifecycle has.
-fn grants(flags: &Check, lifecycle: Option<&ServiceAccountLifecycle>) -> Vec<String> {
-    match lifecycle.map(|l| l.spec.grants.as_slice()) {
-        Some([only]) if flags.grants.is_empty() => vec![only.name.clone()],
-        _ => flags.grants.clone(),
-    }
-}
-
-async fn request(cluster: &Cluster, flags: &Check, grants: Vec<String>) -> Result<CredentialLease, Failure> {
-    let metadata = ObjectMeta {
-        generate_name: Some("check-".into()),
-        namespace: Some(cluster.namespace.clone()),
-        ..ObjectMeta::default()
-    };
-    let secret = flags.secret_name.clone().map(|name| SecretDelivery { name });
-    let spec = CredentialLeaseSpec {
-        lifecycle_ref: LifecycleRef { name: flags.lifecycle.clone() },
-        grants,
-        ttl: flags.ttl,
-        not_before: flags.not_before,
-        reason: flags.reason.clone(),
-        ticket: flags.ticket.clone(),
-        audiences: flags.audiences.clone(),
-        delivery: Delivery {
-            kind: flags.delivery.unwrap_or(if secret.is_some() {
-                DeliveryType::Secret
-            } else {
-                DeliveryType::TokenRequest
-            }),
-            secret,
-        },
-        requested_by: cluster.whoami().await?,
-    };
-    Ok(CredentialLease { metadata, spec, status: None })
+    let leases = leases.map_err(|failure| Unread(failure.to_string()));
+    let api_audiences = leases.as_deref().map(api_audiences).unwrap_or_default();
+    let live = leases.map(|leases| live(&leases, &lease));
+    let now = fetch::now();
+    Ok(Asked { lease, lifecycle, policies, labels, roles, live, api_audiences, may_lease, admission, now })
 }
 
 fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant> {
@@ -187,7 +127,7 @@ fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant
 /// What admission says: its refusal is an answer.
 async fn admission(cluster: &Cluster, lease: &CredentialLease) -> Result<Result<(), String>, Failure> {
     let api: Api<CredentialLease> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let params = PostParams { dry_run: true, ..creating() };
     match api.create(&params, lease).await.map_err(|e| fetch::installed(e, "credentialleases")) {
         Ok(_) => Ok(Ok(())),
         Err(Failure::Refused(message)) => Ok(Err(message)),
@@ -196,31 +136,23 @@ async fn admission(cluster: &Cluster, lease: &CredentialLease) -> Result<Result<
 }
 
 /// Live leases of the lifecycle, and the caller's among them, as their phases tell: the operator's own count is exact.
-async fn live(cluster: &Cluster, asked: &CredentialLease) -> Seen<(usize, usize)> {
-    let filter = Filter { lifecycle: Some(asked.spec.lifecycle_ref.name.clone()), ..Filter::default() };
-    let leases = fetch::leases(cluster, false, &filter).await.map_err(|f| Unread(f.to_string()))?;
+fn live(all: &[CredentialLease], asked: &CredentialLease) -> (usize, usize) {
     let holds = |l: &&CredentialLease| matches!(lease::phase(l), Phase::Issuing | Phase::Active | Phase::Ending);
-    let live: Vec<_> = leases.iter().filter(holds).collect();
+    let live: Vec<_> = all.iter().filter(|l| l.spec.lifecycle_ref == asked.spec.lifecycle_ref).filter(holds).collect();
     let own = live.iter().filter(|l| l.spec.requested_by.username == asked.spec.requested_by.username).count();
-    Ok((live.len(), own))
+    (live.len(), own)
+}
+
+/// The API server's own audiences: those of any lease that named none. Without such a lease they are not known.
+fn api_audiences(all: &[CredentialLease]) -> Vec<String> {
+    let unnamed = all.iter().filter(|lease| lease.spec.audiences.is_empty());
+    let known = |request: &&ResolvedRequest| !request.audiences.is_empty();
+    unnamed.filter_map(lease::request).find(known).map(|request| request.audiences.clone()).unwrap_or_default()
 }
 
 /// The namespace of a grant.
 fn into<'a>(grant: &'a Grant, home: &'a str) -> &'a str {
     grant.namespace.as_deref().unwrap_or(home)
-}
-
-async fn role(cluster: &Cluster, grant: &Grant) -> Seen<Option<Vec<PolicyRule>>> {
-    let (client, name) = (cluster.client.clone(), &grant.role_ref.name);
-    Ok(match grant.role_ref.kind {
-        RoleKind::Role => Api::<Role>::namespaced(client, into(grant, &cluster.namespace))
-            .get_opt(name)
-            .await?
-            .map(|role| rbac::rules(role.rules.as_ref())),
-        RoleKind::ClusterRole => {
-            Api::<ClusterRole>::all(client).get_opt(name).await?.map(|role| rbac::rules(role.rules.as_ref()))
-        }
-    })
 }
 
 /// Labels of the namespaces involved, where the caller may read them.
@@ -238,4 +170,42 @@ async fn labels(cluster: &Cluster, grants: &[Grant]) -> BTreeMap<String, Labels>
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::view::lease::tests::waiting, *};
+
+    #[test]
+    fn the_api_servers_audiences_are_those_of_a_lease_that_named_none() {
+        let lease = |asked: serde_json::Value, resolved: &[&str]| {
+            waiting(|l| {
+                l["spec"]["audiences"] = asked;
+                l["status"]["request"]["audiences"] = json!(resolved);
+            })
+        };
+        let named = lease(json!(["sts"]), &["sts"]);
+        assert!(api_audiences(&[named.clone(), waiting(|_| {})]).is_empty());
+        assert_eq!(api_audiences(&[named, lease(json!([]), &["https://api"])]), ["https://api"]);
+    }
+
+    #[test]
+    fn live_leases_are_those_of_the_lifecycle() {
+        let lease = |phase: &str, lifecycle: &str, by: &str| {
+            waiting(|l| {
+                l["status"]["phase"] = json!(phase);
+                l["spec"]["lifecycleRef"]["name"] = json!(lifecycle);
+                l["spec"]["requestedBy"]["username"] = json!(by);
+            })
+        };
+        let all = [
+            lease("Active", "a", "ci"),
+            lease("Issuing", "a", "alice"),
+            lease("Expired", "a", "ci"),
+            lease("Active", "b", "ci"),
+        ];
+        assert_eq!(live(&all, &lease("Pending", "a", "ci")), (2, 1));
+    }
 }

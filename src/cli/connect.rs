@@ -13,6 +13,15 @@ use kube::{
 use super::exit::Failure;
 use crate::api::lease::Identity;
 
+/// The field manager of whatever the plugin writes: it is not the operator's.
+const MANAGER: &str = "kubectl-lease";
+
+/// How the plugin creates an object that stays.
+#[must_use]
+pub fn creating() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
+}
+
 /// What every command takes, as kubectl does.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {

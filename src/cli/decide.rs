@@ -1,8 +1,12 @@
 //! Decisions: built as data, sent as they are.
 
-use kube::{Api, api::PostParams, core::ObjectMeta};
+use kube::{Api, core::ObjectMeta};
 
-use super::{connect::Cluster, exit::Failure, view::lease};
+use super::{
+    connect::{Cluster, creating},
+    exit::Failure,
+    view::lease,
+};
 use crate::api::{
     CredentialLease, CredentialLeaseDecision, CredentialLeaseDecisionSpec, Duration,
     decision::{DecisionType, LeaseRef},
@@ -58,18 +62,15 @@ pub fn decision(lease: &CredentialLease, word: Word, reason: &str, by: &Identity
     }
 }
 
-/// Creates a decision; its name.
+/// Creates a decision; as it was created.
 ///
 /// # Errors
 /// What the API server says.
-pub async fn send(cluster: &Cluster, decision: &CredentialLeaseDecision) -> Result<String, Failure> {
+pub async fn send(cluster: &Cluster, decision: &CredentialLeaseDecision) -> Result<CredentialLeaseDecision, Failure> {
     let namespace = decision.metadata.namespace.as_deref().unwrap_or(&cluster.namespace);
     let api: Api<CredentialLeaseDecision> = Api::namespaced(cluster.client.clone(), namespace);
-    let created = api
-        .create(&PostParams::default(), decision)
-        .await
-        .map_err(|e| super::fetch::installed(e, "credentialleasedecisions"))?;
-    Ok(created.metadata.name.unwrap_or_default())
+    let created = api.create(&creating(), decision).await;
+    created.map_err(|e| super::fetch::installed(e, "credentialleasedecisions"))
 }
 
 #[cfg(test)]

@@ -24,8 +24,8 @@ use finding::{Finding, Level, Seen, Unread};
 #[derive(Args, Clone, Debug)]
 pub struct Doctor {
     /// As JSON or YAML.
-    #[arg(short, long, value_parser = ["json", "yaml"], value_name = "FORMAT")]
-    pub output: Option<String>,
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_findings())]
+    pub output: Option<Format>,
 }
 
 /// Examines a cluster; exit code 1 if something fails.
@@ -38,8 +38,8 @@ pub async fn run(global: &Global, flags: &Doctor) -> Result<u8, Failure> {
     let version = cluster.client.apiserver_version().await?;
     output::tell(&format!("looking at {}", cluster.config.cluster_url));
     let found = checks::examine(&look(&cluster, (version.major, version.minor)).await);
-    let text = match &flags.output {
-        Some(word) => output::document(if word == "json" { Format::Json } else { Format::Yaml }, &found)?,
+    let text = match flags.output {
+        Some(format) => output::document(format, &found)?,
         None => table(&found, Style::stdout(global.no_color)),
     };
     output::emit(&text)?;

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use futures::future::join_all;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    rbac::v1::{ClusterRole, Role},
+};
 use kube::{
     Api, Resource,
     api::{ListParams, PostParams},
@@ -15,7 +18,10 @@ use super::{
     exit::Failure,
     view::lease::{self, Filter},
 };
-use crate::api::{CredentialLease, GROUP, ServiceAccountLifecycle, Time};
+use crate::{
+    api::{CredentialLease, GROUP, ServiceAccountLifecycle, Time, lifecycle::RoleKind, status::PolicyRule},
+    domain::rbac,
+};
 
 /// Objects read at once.
 const PAGE: u32 = 500;
@@ -94,6 +100,29 @@ pub async fn lease(cluster: &Cluster, name: &str) -> Result<CredentialLease, Fai
 pub async fn lifecycle(cluster: &Cluster, name: &str) -> Result<Option<ServiceAccountLifecycle>, Failure> {
     let api: Api<ServiceAccountLifecycle> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     optional(api.get(name).await).map_err(|e| installed(e, "serviceaccountlifecycles"))
+}
+
+/// The rules of a role, if it is there; `namespace` is that of a Role.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn role(
+    cluster: &Cluster,
+    kind: RoleKind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Vec<PolicyRule>>, kube::Error> {
+    let client = cluster.client.clone();
+    Ok(match kind {
+        RoleKind::Role => {
+            let role = Api::<Role>::namespaced(client, namespace).get_opt(name).await?;
+            role.map(|role| rbac::rules(role.rules.as_ref()))
+        }
+        RoleKind::ClusterRole => {
+            let role = Api::<ClusterRole>::all(client).get_opt(name).await?;
+            role.map(|role| rbac::rules(role.rules.as_ref()))
+        }
+    })
 }
 
 /// An answer in which "not found" is an answer. A path that the server does not know is none: there the kind is missing.

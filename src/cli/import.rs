@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Args;
 use k8s_openapi::api::{
     core::v1::ServiceAccount,
-    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
 };
 use kube::{Api, api::ListParams};
 
@@ -14,7 +14,7 @@ use super::{
     exit::Failure,
     fetch, output,
 };
-use crate::{api::status::PolicyRule, domain::rbac};
+use crate::api::status::PolicyRule;
 
 pub mod manifest;
 
@@ -39,9 +39,11 @@ pub async fn run(global: &Global, flags: &Import) -> Result<u8, Failure> {
     let found = read(&cluster, &flags.serviceaccount).await?;
     let mut rules: BTreeMap<Held, Vec<PolicyRule>> = BTreeMap::new();
     for held in manifest::held(&found) {
-        match role(&cluster, &held).await {
-            Ok(read) => drop(rules.insert(held, read)),
-            Err(failure) => output::tell(&format!("note: {} {} cannot be read: {failure}", held.kind, held.role)),
+        let note = |why: &str| output::tell(&format!("note: {} {} {why}", held.kind.as_str(), held.role));
+        match fetch::role(&cluster, held.kind, &held.namespace, &held.role).await {
+            Ok(Some(read)) => drop(rules.insert(held, read)),
+            Ok(None) => note("does not exist"),
+            Err(error) => note(&format!("cannot be read: {}", Failure::from(error))),
         }
     }
     output::emit(&manifest::manifest(&found, flags.lifecycle_name.as_deref(), |held| rules.get(held).cloned()))?;
@@ -71,13 +73,4 @@ async fn read(cluster: &Cluster, name: &str) -> Result<Found, Failure> {
         Err(error) => return Err(error.into()),
     };
     Ok(Found { account, bindings, cluster: cluster_wide, own_only })
-}
-
-async fn role(cluster: &Cluster, held: &Held) -> Result<Vec<PolicyRule>, Failure> {
-    let client = cluster.client.clone();
-    Ok(if held.kind == "Role" {
-        rbac::rules(Api::<Role>::namespaced(client, &held.namespace).get(&held.role).await?.rules.as_ref())
-    } else {
-        rbac::rules(Api::<ClusterRole>::all(client).get(&held.role).await?.rules.as_ref())
-    })
 }

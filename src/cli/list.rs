@@ -13,7 +13,7 @@ use super::{
         when,
     },
 };
-use crate::api::{CredentialLease, GROUP, Time, reasons::Phase};
+use crate::api::{CredentialLease, Time, reasons::Phase};
 
 /// Flags of `list`.
 #[derive(Args, Clone, Debug)]
@@ -63,19 +63,10 @@ pub async fn run(global: &Global, flags: &List) -> Result<u8, Failure> {
             Ok(())
         }
         None => output::emit(&table(&leases, fetch::now(), flags.all_namespaces, style)),
-        Some(Format::Name) => output::emit(&names(&leases)),
         Some(Format::Csv) => output::emit(&csv(&leases)),
-        Some(format) => output::emit(&output::document(format, &as_list(&leases))?),
+        Some(format) => output::emit(&output::objects(format, &leases)?),
     }?;
     Ok(0)
-}
-
-fn names(leases: &[CredentialLease]) -> String {
-    leases.iter().map(|lease| format!("credentiallease.{GROUP}/{}\n", lease::name(lease))).collect()
-}
-
-fn as_list(leases: &[CredentialLease]) -> serde_json::Value {
-    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": leases})
 }
 
 /// As a table, with a column for the namespace where it is not known.
@@ -157,7 +148,7 @@ mod tests {
         let now = "2026-11-24T12:00:00Z".parse().unwrap();
         let expected = "\
 NAME     LIFECYCLE          REQUESTER                       PHASE             EXPIRES  APPROVALS  GRANTS
-rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval  in 12m   0/2        deploy
+rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval  in 12m   0 of 2     deploy
 ";
         let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeezed(&table(std::slice::from_ref(&lease), now, false, Style::plain())), squeezed(expected));
@@ -168,6 +159,6 @@ rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval 
     fn a_reason_is_no_formula() {
         let lease = waiting(|lease| lease["spec"]["reason"] = "=HYPERLINK(\"http://x\"),1".into());
         let text = csv(&[lease]);
-        assert!(text.ends_with(",0/2,deploy,\"'=HYPERLINK(\"\"http://x\"\"),1\",CHG-1234\r\n"), "{text}");
+        assert!(text.ends_with(",0 of 2,deploy,\"'=HYPERLINK(\"\"http://x\"\"),1\",CHG-1234\r\n"), "{text}");
     }
 }

@@ -68,7 +68,11 @@ pub async fn mint(
             return Err(ended(&now));
         }
         if begun.elapsed() > CATCHING_UP {
-            return Err(Failure::Refused(reply.failure().message));
+            let message = reply.failure().message;
+            return Err(match reply.code {
+                StatusCode::UNAUTHORIZED => Failure::unknown_caller(&message),
+                _ => Failure::Refused(message),
+            });
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };

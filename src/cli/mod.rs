@@ -31,6 +31,7 @@ pub mod standing;
 pub mod stop;
 pub mod token;
 pub mod view;
+pub mod wanted;
 pub mod watch;
 pub mod withdraw;
 

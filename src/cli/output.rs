@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::AnsiColor;
 use clap::{ValueEnum, builder::TypedValueParser};
+use kube::Resource;
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::{exit::Failure, reference::qualified};
 
 /// How objects are written. Absent means a table, or a sentence, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,7 +23,16 @@ pub enum Format {
 impl Format {
     /// The parser of `--output` for commands that have no rows: all but CSV.
     pub fn of_objects() -> impl TypedValueParser<Value = Self> {
-        clap::builder::PossibleValuesParser::new(["name", "json", "yaml"]).try_map(|word| Self::from_str(&word, false))
+        Self::of(["name", "json", "yaml"])
+    }
+
+    /// The parser of `--output` for commands whose results are no objects of the cluster.
+    pub fn of_findings() -> impl TypedValueParser<Value = Self> {
+        Self::of(["json", "yaml"])
+    }
+
+    fn of<const N: usize>(words: [&'static str; N]) -> impl TypedValueParser<Value = Self> {
+        clap::builder::PossibleValuesParser::new(words).try_map(|word| Self::from_str(&word, false))
     }
 }
 
@@ -35,6 +45,34 @@ pub fn document(format: Format, object: &impl Serialize) -> Result<String, Failu
     match format {
         Format::Yaml => serde_saphyr::to_string(object).map_err(|e| unwritable(&e)),
         _ => serde_json::to_string_pretty(object).map(|text| text + "\n").map_err(|e| unwritable(&e)),
+    }
+}
+
+/// One object of the cluster, as `--output` says.
+///
+/// # Errors
+/// As [`document`].
+pub fn object<K>(format: Format, object: &K) -> Result<String, Failure>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    match format {
+        Format::Name => Ok(qualified(object) + "\n"),
+        _ => document(format, object),
+    }
+}
+
+/// Several objects of the cluster, as `--output` says: names one a line, or a `List`.
+///
+/// # Errors
+/// As [`document`].
+pub fn objects<K>(format: Format, objects: &[K]) -> Result<String, Failure>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    match format {
+        Format::Name => Ok(objects.iter().map(|object| qualified(object) + "\n").collect()),
+        _ => document(format, &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects})),
     }
 }
 
@@ -224,6 +262,16 @@ mod tests {
         for (seconds, text) in table {
             assert_eq!(age(seconds), text, "{seconds}");
         }
+    }
+
+    #[test]
+    fn objects_are_a_list_or_names() {
+        let lease = super::super::view::lease::tests::waiting(|_| {});
+        assert_eq!(object(Format::Name, &lease).unwrap(), "credentiallease.leasehold.dev/rollout\n");
+        let list = objects(Format::Json, std::slice::from_ref(&lease)).unwrap();
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        assert_eq!((&list["kind"], &list["items"][0]["kind"]), (&"List".into(), &"CredentialLease".into()));
+        assert_eq!(objects(Format::Name, &[lease.clone(), lease]).unwrap().lines().count(), 2);
     }
 
     #[test]

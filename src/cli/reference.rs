@@ -2,6 +2,8 @@
 
 use std::{convert::Infallible, str::FromStr};
 
+use kube::Resource;
+
 /// The name of a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseName(String);
@@ -31,19 +33,20 @@ impl FromStr for LeaseName {
     }
 }
 
-/// What `-o name` writes.
+/// What `-o name` writes of an object: `kind.group/name`.
 #[must_use]
-pub fn qualified(name: &str) -> String {
-    format!("credentiallease.leasehold.dev/{name}")
+pub fn qualified<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    format!("{}.{}/{name}", K::kind(&()).to_lowercase(), K::group(&()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::view::lease::tests::waiting, *};
 
     #[test]
     fn what_o_name_writes_is_taken_back() {
-        for text in ["rollout", "lease/rollout", "clease/rollout", &qualified("rollout")] {
+        for text in ["rollout", "lease/rollout", "clease/rollout", &qualified(&waiting(|_| {}))] {
             assert_eq!(text.parse::<LeaseName>().map(|n| n.as_str().to_owned()), Ok("rollout".into()), "{text}");
         }
         assert_eq!("pod/x".parse::<LeaseName>().map(|n| n.as_str().to_owned()), Ok("pod/x".into()), "no lease");

@@ -2,7 +2,7 @@
 
 use std::time::Duration as Span;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
     asking::{self, Asking},
@@ -13,24 +13,17 @@ use super::{
     progress::Progress,
     reference::qualified,
     view::lease,
+    wanted::Delivered,
 };
-use crate::api::{
-    CredentialLease,
-    lease::{Delivery, SecretDelivery},
-    lifecycle::DeliveryType,
-};
+use crate::api::CredentialLease;
 
 /// Flags of `request`.
 #[derive(Args, Clone, Debug)]
 pub struct Request {
     #[command(flatten)]
     pub asking: Asking,
-    /// How the token reaches its holder. Default: you mint it yourself, nothing is stored.
-    #[arg(long, value_enum, value_name = "TYPE")]
-    pub delivery: Option<How>,
-    /// With delivery Secret: which one, of those that the lifecycle lists.
-    #[arg(long, value_name = "NAME")]
-    pub secret_name: Option<String>,
+    #[command(flatten)]
+    pub delivered: Delivered,
     /// Wait until it can be used.
     #[arg(long)]
     pub wait: bool,
@@ -39,35 +32,12 @@ pub struct Request {
     pub output: Option<Format>,
 }
 
-/// How the token reaches its holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum How {
-    #[value(name = "TokenRequest", alias = "tokenrequest")]
-    TokenRequest,
-    #[value(name = "Secret", alias = "secret")]
-    Secret,
-}
-
-impl Request {
-    fn delivery(&self) -> Result<Delivery, Failure> {
-        let secret = self.secret_name.clone().map(|name| SecretDelivery { name });
-        let kind = match (self.delivery, &secret) {
-            (Some(How::TokenRequest), Some(_)) => {
-                return Err(Failure::Usage("--secret-name goes with --delivery Secret: leave one of them out".into()));
-            }
-            (Some(How::Secret), _) | (None, Some(_)) => DeliveryType::Secret,
-            _ => DeliveryType::TokenRequest,
-        };
-        Ok(Delivery { kind, secret })
-    }
-}
-
 /// Asks for a lease, and waits for it if it should.
 ///
 /// # Errors
 /// If it was not created; with `--wait` also if it will not be active, or not in time.
 pub async fn run(global: &Global, flags: &Request) -> Result<u8, Failure> {
-    let delivery = flags.delivery()?;
+    let delivery = flags.delivered.delivery()?;
     let reason = asking::reason(flags.asking.reason.as_deref())?;
     let mut interrupts = Interrupts::take()?;
     let cluster = connect(global).await?;
@@ -76,7 +46,7 @@ pub async fn run(global: &Global, flags: &Request) -> Result<u8, Failure> {
     let wanted = flags.asking.lease(&cluster.namespace, grants, &reason, delivery, me);
     let created = asking::create(&cluster, wanted, flags.asking.name.is_some()).await?;
     if flags.output.is_none() {
-        emit(&format!("{} created\n", qualified(lease::name(&created))))?;
+        emit(&format!("{} created\n", qualified(&created)))?;
     }
     let mut shown = created;
     if flags.wait {
@@ -88,21 +58,15 @@ pub async fn run(global: &Global, flags: &Request) -> Result<u8, Failure> {
         }
         tell(&told(&shown, Style::stderr(global.no_color)));
     }
-    print(&shown, flags.output)?;
+    if let Some(format) = flags.output {
+        emit(&output::object(format, &shown)?)?;
+    }
     Ok(0)
 }
 
 fn told(lease: &CredentialLease, style: Style) -> String {
     let until = lease::expires(lease).map(|at| format!(" until {at}")).unwrap_or_default();
     format!("{}{until}", style.paint(Hue::Good, "active"))
-}
-
-fn print(of: &CredentialLease, format: Option<Format>) -> Result<(), Failure> {
-    match format {
-        None => Ok(()),
-        Some(Format::Name | Format::Csv) => emit(&format!("{}\n", qualified(lease::name(of)))),
-        Some(format) => emit(&output::document(format, of)?),
-    }
 }
 
 #[cfg(test)]
@@ -127,8 +91,9 @@ mod tests {
                     --audience a --not-before 2026-11-28T02:00:00Z --name rollout --wait --timeout 5m -o yaml -n payments";
         let request = parse(&line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
         assert!(request.wait && request.output == Some(Format::Yaml) && request.asking.timeout.as_secs() == 300);
-        let grants = request.asking.grants.clone();
-        let lease = request.asking.lease("payments", grants, "x", request.delivery().unwrap(), Default::default());
+        let grants = request.asking.wanted.grants.clone();
+        let lease =
+            request.asking.lease("payments", grants, "x", request.delivered.delivery().unwrap(), Default::default());
         assert_eq!(
             serde_json::to_value(&lease).unwrap(),
             serde_json::json!({
@@ -142,12 +107,11 @@ mod tests {
     }
 
     #[test]
-    fn a_secrets_name_means_delivery_into_it() {
-        let delivery = |line: &str| parse(line).unwrap().delivery();
-        let named = delivery("kubectl-lease request l --secret-name s").unwrap();
-        assert_eq!((named.kind, named.secret.map(|s| s.name)), (DeliveryType::Secret, Some("s".into())));
-        assert!(delivery("kubectl-lease request l --secret-name s --delivery TokenRequest").is_err());
-        assert_eq!(delivery("kubectl-lease request l --delivery secret").unwrap().kind, DeliveryType::Secret);
+    fn a_delivery_is_written_in_any_case() {
+        for word in ["Secret", "secret"] {
+            let request = parse(&format!("kubectl-lease request l --delivery {word}")).unwrap();
+            assert_eq!(request.delivered.delivery().unwrap().kind, crate::api::lifecycle::DeliveryType::Secret);
+        }
     }
 
     #[test]

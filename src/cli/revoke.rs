@@ -2,6 +2,7 @@
 
 use clap::Args;
 use futures::{StreamExt, stream};
+use kube::ResourceExt;
 
 use super::{
     ask,
@@ -9,14 +10,14 @@ use super::{
     decide::{self, Word},
     exit::Failure,
     fetch, list,
-    output::{self, Style},
+    output::{self, Format, Style},
     reference::LeaseName,
     view::{
         lease::{self, Filter},
         text,
     },
 };
-use crate::api::{CredentialLease, lease::Identity};
+use crate::api::{CredentialLease, CredentialLeaseDecision, lease::Identity};
 
 /// Decisions that are sent at once: an emergency is not slowed down by one slow answer.
 const AT_ONCE: usize = 8;
@@ -37,6 +38,9 @@ pub struct Revoke {
     /// Do not ask.
     #[arg(short, long)]
     pub yes: bool,
+    /// As name, json or yaml: the decisions, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
 }
 
 /// Revokes what is named or selected; goes on after a failure.
@@ -45,11 +49,9 @@ pub struct Revoke {
 /// If nothing is named, nobody can be asked, or one of them could not be revoked.
 pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     check(flags)?;
-    if flags.reason.is_none() && !ask::somebody_is_there() {
-        return Err(Failure::Usage("a decision needs a reason: say --reason TEXT".into()));
-    }
+    ask::can_decide(flags.yes, flags.reason.as_deref())?;
     let cluster = connect(global).await?;
-    let mut failed = 0;
+    let mut failed = vec![];
     let leases = if flags.leases.is_empty() {
         fetch::leases(&cluster, flags.all_namespaces, &flags.filter).await?
     } else {
@@ -58,8 +60,8 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
             match fetch::lease(&cluster, name).await {
                 Ok(lease) => found.push(lease),
                 Err(failure) => {
-                    failed += 1;
-                    output::emit(&format!("failed    {}/{name}: {failure}\n", cluster.namespace))?;
+                    say(flags, &format!("failed    {}/{name}: {failure}", cluster.namespace))?;
+                    failed.push(failure);
                 }
             }
         }
@@ -67,11 +69,11 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     };
     let (over, live): (Vec<_>, Vec<_>) = leases.into_iter().partition(lease::is_over);
     for lease in over.iter().filter(|_| !flags.leases.is_empty()) {
-        output::emit(&format!("ended     {}: it is {} already\n", lease::title(lease), lease::phase(lease)))?;
+        say(flags, &format!("ended     {}: it is {} already", lease::title(lease), lease::phase(lease)))?;
     }
     if live.is_empty() {
         output::tell("no live lease is selected: nothing to revoke");
-        return finish(failed, failed);
+        return finish(&failed, failed.len());
     }
     let style = Style::stderr(global.no_color);
     output::tell(list::table(&live, fetch::now(), flags.all_namespaces, style).trim_end());
@@ -80,9 +82,23 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     }
     let reason = ask::reason(flags.reason.as_deref())?;
     let caller = cluster.whoami().await?;
-    let total = live.len() + failed;
-    failed += send(&cluster, &live, &reason, &caller).await?;
-    finish(failed, total)
+    let total = live.len() + failed.len();
+    let mut made = vec![];
+    for outcome in send(&cluster, flags, &live, &reason, &caller).await? {
+        match outcome {
+            Ok(decision) => made.push(decision),
+            Err(failure) => failed.push(failure),
+        }
+    }
+    if let Some(format) = flags.output.filter(|_| !made.is_empty()) {
+        // Whoever names one lease gets one object.
+        let text = match (flags.leases.as_slice(), made.as_slice()) {
+            ([_], [one]) => output::object(format, one),
+            _ => output::objects(format, &made),
+        };
+        output::emit(&text?)?;
+    }
+    finish(&failed, total)
 }
 
 /// Whether the command line names what it is about.
@@ -93,46 +109,53 @@ fn check(flags: &Revoke) -> Result<(), Failure> {
     if !flags.leases.is_empty() && (flags.filter.is_any() || flags.all_namespaces) {
         return Err(Failure::Usage("either name leases of one namespace, or select them with flags: not both".into()));
     }
-    if !flags.yes && !ask::somebody_is_there() {
-        return Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()));
+    Ok(())
+}
+
+/// Says what became of a lease: beside the decisions, if those are to be written.
+fn say(flags: &Revoke, line: &str) -> Result<(), Failure> {
+    match flags.output {
+        Some(_) => output::tell(line),
+        None => output::emit(&format!("{line}\n"))?,
     }
     Ok(())
 }
 
-/// Sends a decision for each; how many failed.
+/// Sends a decision for each.
 async fn send(
     cluster: &Cluster,
+    flags: &Revoke,
     leases: &[CredentialLease],
     reason: &str,
     caller: &Identity,
-) -> Result<usize, Failure> {
-    let mut outcomes = stream::iter(leases)
+) -> Result<Vec<Result<CredentialLeaseDecision, Failure>>, Failure> {
+    let mut answers = stream::iter(leases)
         .map(|lease| async move {
             let decision = decide::decision(lease, Word::Revoked, reason, caller);
             (lease::title(lease), decide::send(cluster, &decision).await)
         })
         .buffer_unordered(AT_ONCE);
-    let mut failed = 0;
-    while let Some((title, outcome)) = outcomes.next().await {
-        match outcome {
-            Ok(name) => output::emit(&format!("revoked   {title} (decision {name})\n"))?,
-            Err(failure) => {
-                failed += 1;
-                output::emit(&format!("failed    {title}: {failure}\n"))?;
-            }
+    let mut out = vec![];
+    while let Some((title, answer)) = answers.next().await {
+        match &answer {
+            Ok(decision) => say(flags, &format!("revoked   {title} (decision {})", decision.name_any()))?,
+            Err(failure) => say(flags, &format!("failed    {title}: {failure}"))?,
         }
+        out.push(answer);
     }
-    Ok(failed)
+    Ok(out)
 }
 
-fn finish(failed: usize, total: usize) -> Result<u8, Failure> {
-    if failed == 0 {
+fn finish(failed: &[Failure], total: usize) -> Result<u8, Failure> {
+    if failed.is_empty() {
         return Ok(0);
     }
-    Err(Failure::Other(format!(
-        "{failed} of {} could not be revoked: see above, and try these again",
+    let text = format!(
+        "{} of {} could not be revoked: see above, and try these again",
+        failed.len(),
         text::count(total, "lease")
-    )))
+    );
+    Err(Failure::of_all(failed, text))
 }
 
 #[cfg(test)]
@@ -140,8 +163,14 @@ mod tests {
     use super::*;
 
     fn flags(change: impl FnOnce(&mut Revoke)) -> Revoke {
-        let mut flags =
-            Revoke { leases: vec![], filter: Filter::default(), all_namespaces: false, reason: None, yes: true };
+        let mut flags = Revoke {
+            leases: vec![],
+            filter: Filter::default(),
+            all_namespaces: false,
+            reason: None,
+            yes: true,
+            output: None,
+        };
         change(&mut flags);
         flags
     }

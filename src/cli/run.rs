@@ -7,11 +7,11 @@ mod child;
 mod equal;
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::Permissions,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     panic::{AssertUnwindSafe, resume_unwind},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration as Span,
 };
 
@@ -40,7 +40,7 @@ use crate::api::{
     names::{ANNOTATION_ENDS_WITH, WITH_COMMAND},
 };
 
-/// The longest reason that is made from a command line: what the API takes.
+/// The longest reason that the API takes.
 const MAX_REASON: usize = 512;
 /// Where a private file can be put if there is no temporary directory, as in an image from scratch.
 const PLACES: [&str; 2] = ["/dev/shm", "."];
@@ -51,10 +51,10 @@ pub struct Run {
     #[command(flatten)]
     pub asking: Asking,
     /// An active lease that holds the same is used if it lives so long. Default: a minute, or a tenth of its life.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "DURATION")]
     pub min_left: Option<Duration>,
     /// How long the command may take to end after its lease has ended.
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub grace: Duration,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "CMD")]
@@ -66,13 +66,13 @@ pub struct Run {
 /// # Errors
 /// If there is no lease for it, or the lease ended before the command did.
 pub async fn run(global: &Global, flags: &Run) -> Result<u8, Failure> {
-    let (command, args) =
+    let (program, args) =
         flags.command.split_first().ok_or_else(|| Failure::Usage("say what to run after --".into()))?;
-    let path = child::find(command, std::env::var_os("PATH").as_deref())?;
+    let path = child::find(program, std::env::var_os("PATH").as_deref())?;
     let mut interrupts = Interrupts::take()?;
     let origin = Origin::of(global);
     let cluster = connect(global).await?;
-    let wanted = wanted(&cluster, flags).await?;
+    let wanted = wanted(&cluster, flags, program).await?;
     let (lease, mine) = match there_already(&cluster, flags, &wanted).await? {
         Some(lease) => {
             tell(&format!("using lease {}, {}", lease::title(&lease), until(&lease)));
@@ -107,10 +107,10 @@ pub async fn run(global: &Global, flags: &Run) -> Result<u8, Failure> {
 }
 
 /// The lease that the command needs.
-async fn wanted(cluster: &Cluster, flags: &Run) -> Result<CredentialLease, Failure> {
+async fn wanted(cluster: &Cluster, flags: &Run, program: &OsStr) -> Result<CredentialLease, Failure> {
     let me = cluster.whoami().await?;
     let grants = flags.asking.grants(cluster).await?;
-    let reason = flags.asking.reason.clone().unwrap_or_else(|| reason(&flags.command));
+    let reason = flags.asking.reason.clone().unwrap_or_else(|| reason(program));
     let delivery = Delivery { kind: DeliveryType::TokenRequest, secret: None };
     let mut wanted = flags.asking.lease(&cluster.namespace, grants, &reason, delivery, me);
     if !flags.asking.keep {
@@ -120,10 +120,11 @@ async fn wanted(cluster: &Cluster, flags: &Run) -> Result<CredentialLease, Failu
     Ok(wanted)
 }
 
-/// The command line as a reason.
-fn reason(command: &[OsString]) -> String {
-    let words: Vec<_> = command.iter().map(|word| word.to_string_lossy()).collect();
-    let mut text = words.join(" ").replace(|c: char| c.is_control(), " ");
+/// The program as a reason. Never its arguments: they may hold a password, and a reason stays in the lease's spec, in its
+/// history and in the audit stream.
+fn reason(program: &OsStr) -> String {
+    let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
+    let mut text = format!("run {name}").replace(|c: char| c.is_control(), " ");
     condition::bound(&mut text, MAX_REASON);
     text
 }
@@ -134,7 +135,7 @@ async fn there_already(
     flags: &Run,
     wanted: &CredentialLease,
 ) -> Result<Option<CredentialLease>, Failure> {
-    if flags.asking.name.is_some() || flags.asking.not_before.is_some() {
+    if flags.asking.name.is_some() || flags.asking.wanted.not_before.is_some() {
         return Ok(None);
     }
     let filter = Filter {
@@ -223,16 +224,18 @@ mod tests {
         let run =
             parse("kubectl-lease run deployer --grant deploy -n payments -- kubectl get -o json --grant x").unwrap();
         assert_eq!(run.command, ["kubectl", "get", "-o", "json", "--grant", "x"]);
-        assert_eq!(run.asking.grants, ["deploy"]);
+        assert_eq!(run.asking.wanted.grants, ["deploy"]);
         for line in ["run deployer", "run deployer kubectl get pods", "run -- kubectl"] {
             assert!(parse(&format!("kubectl-lease {line}")).is_err(), "{line}");
         }
     }
 
     #[test]
-    fn a_command_line_is_a_reason_of_the_length_that_is_taken() {
-        assert_eq!(reason(&["kubectl".into(), "apply\n-f".into()]), "kubectl apply -f");
-        assert_eq!(reason(&["x".repeat(600).into()]).len(), MAX_REASON);
+    fn a_program_is_a_reason_of_the_length_that_is_taken() {
+        assert_eq!(reason("kubectl".as_ref()), "run kubectl");
+        assert_eq!(reason("/usr/local/bin/a\nb".as_ref()), "run a b");
+        assert_eq!(reason("..".as_ref()), "run ..");
+        assert_eq!(reason("x".repeat(600).as_ref()).len(), MAX_REASON);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use super::{
     fetch,
     output::{self, Format, Style},
     reference::LeaseName,
-    view::{facts::Facts, lease, proof, stream, timeline},
+    view::{facts::Facts, proof, stream, timeline},
 };
-use crate::api::{CredentialLease, GROUP, names::LeaseUid};
+use crate::api::{CredentialLease, names::LeaseUid};
 
 /// Flags of `show`.
 #[derive(Args, Clone, Debug)]
@@ -39,8 +39,7 @@ pub async fn run(global: &Global, flags: &Show) -> Result<u8, Failure> {
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let style = Style::stdout(global.no_color);
     match flags.output {
-        Some(Format::Name) => output::emit(&format!("credentiallease.{GROUP}/{}\n", lease::name(&lease)))?,
-        Some(format) => output::emit(&output::document(format, &lease)?)?,
+        Some(format) => output::emit(&output::object(format, &lease)?)?,
         None if flags.verify || flags.stream.is_some() => return verify(&lease, flags, style),
         None => output::emit(&story(&lease, style))?,
     }

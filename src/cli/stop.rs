@@ -1,31 +1,33 @@
 //! `stop` and `resume`: the emergency stop, a policy object of its own that no sync of manifests undoes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Preconditions},
 };
 
 use super::{
     ask,
-    connect::{Cluster, Global, connect},
+    connect::{Cluster, Global, connect, creating},
     exit::Failure,
     fetch,
-    output::{self, Style},
-    view::{
-        facts::Facts,
-        lease::{self, Filter},
-        text,
-    },
+    output::{self, Format, Style},
+    view::{facts::Facts, lease::Filter, text},
 };
-use crate::api::{CredentialLeasePolicy, names, policy::Selector};
+use crate::api::{CredentialLeasePolicy, Time, policy::Selector};
 
 pub mod policy;
 
-use policy::{ANNOTATION_REASON, LABEL_STOP, Scope, default_name, labels, pairs, policy};
+use policy::{ANNOTATION_REASON, LABEL_STOP, Scope, default_name, labels, pairs, policy, was_live};
+
+/// How long it may take to count what a stop is about.
+const COUNTING: Duration = Duration::from_secs(5);
 
 /// Flags of `stop`.
 #[derive(Args, Clone, Debug)]
@@ -41,9 +43,12 @@ pub struct Stop {
     /// Why: an annotation of the policy.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
-    /// Do not ask.
+    /// Do not ask, and count what it ends only afterwards.
     #[arg(short, long)]
     pub yes: bool,
+    /// As name, json or yaml: the policy, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
 }
 
 /// What is stopped.
@@ -81,37 +86,52 @@ pub struct Resume {
     pub all: bool,
 }
 
-/// Stops.
+/// Stops. Whoever has said yes is not kept waiting: what it is about is counted afterwards.
 ///
 /// # Errors
 /// If nobody can be asked, or the API server refuses.
 pub async fn stop(global: &Global, flags: &Stop) -> Result<u8, Failure> {
+    ask::can_confirm(flags.yes)?;
     let cluster = connect(global).await?;
     let (scope, name) = (Scope::from(&flags.scope), flags.name.clone().unwrap_or_else(|| default_name(fetch::now())));
-    output::tell(&format!(
-        "stops {}: {}",
-        scope.describe(),
-        if flags.hold { "nothing more is issued" } else { "nothing more is issued, and what is leased ends" }
-    ));
-    match live(&cluster, &scope).await {
-        Ok(live) if flags.hold => output::tell(&format!("{} live on", text::count(live, "lease"))),
-        Ok(live) => output::tell(&format!("{} will end", text::count(live, "live lease"))),
-        Err(failure) => output::tell(&format!("how many leases that is cannot be told: {failure}")),
-    }
-    if !ask::confirm("Stop?", flags.yes)? {
-        return Err(Failure::Other("nothing was stopped".into()));
+    let what = if flags.hold { "nothing more is issued" } else { "nothing more is issued, and what is leased ends" };
+    output::tell(&format!("stops {}: {what}", scope.describe()));
+    if !flags.yes {
+        output::tell(&counted(&cluster, &scope, flags.hold, None).await);
+        if !ask::confirm("Stop?", flags.yes)? {
+            return Err(Failure::Other("nothing was stopped".into()));
+        }
     }
     let api: Api<CredentialLeasePolicy> = Api::all(cluster.client.clone());
     let policy = policy(&name, &scope, flags.hold, flags.reason.as_deref());
-    let created =
-        api.create(&PostParams { field_manager: Some(names::MANAGER.into()), ..PostParams::default() }, &policy).await;
-    created.map_err(|e| fetch::installed(e, "credentialleasepolicies"))?;
-    output::emit(&format!("stopped by policy {name}; to take it back: kubectl lease resume {name}\n"))?;
+    let created = api.create(&creating(), &policy).await;
+    let created = created.map_err(|e| fetch::installed(e, "credentialleasepolicies"))?;
+    let told = format!("stopped by policy {name}; to take it back: kubectl lease resume {name}");
+    match flags.output {
+        None => output::emit(&(told + "\n"))?,
+        Some(format) => {
+            output::tell(&told);
+            output::emit(&output::object(format, &created)?)?;
+        }
+    }
+    if flags.yes {
+        let since = created.creation_timestamp().as_ref().map(Time::from);
+        output::tell(&counted(&cluster, &scope, flags.hold, since).await);
+    }
     Ok(0)
 }
 
-/// How many live leases a stop is about.
-async fn live(cluster: &Cluster, scope: &Scope) -> Result<usize, Failure> {
+/// How many leases a stop is about, as a sentence; one that has been in force `since` then may have ended some already.
+async fn counted(cluster: &Cluster, scope: &Scope, hold: bool, since: Option<Time>) -> String {
+    match tokio::time::timeout(COUNTING, count(cluster, scope, since)).await {
+        Ok(Ok(live)) if hold => format!("{} live on", text::count(live, "lease")),
+        Ok(Ok(live)) => format!("{} will end", text::count(live, "live lease")),
+        Ok(Err(failure)) => format!("how many leases that is cannot be told: {failure}"),
+        Err(_) => format!("how many leases that is could not be counted within {} s", COUNTING.as_secs()),
+    }
+}
+
+async fn count(cluster: &Cluster, scope: &Scope, since: Option<Time>) -> Result<usize, Failure> {
     let namespaces: BTreeSet<String> = match scope.selector() {
         None => BTreeSet::new(),
         Some(labels) => {
@@ -121,7 +141,7 @@ async fn live(cluster: &Cluster, scope: &Scope) -> Result<usize, Failure> {
         }
     };
     let leases = fetch::leases(cluster, true, &Filter::default()).await?;
-    Ok(leases.iter().filter(|lease| !lease::is_over(lease) && scope.covers(lease, &namespaces)).count())
+    Ok(leases.iter().filter(|lease| was_live(lease, since) && scope.covers(lease, &namespaces)).count())
 }
 
 /// Takes stops back, or lists them.
@@ -155,19 +175,22 @@ pub async fn resume(global: &Global, flags: &Resume) -> Result<u8, Failure> {
         output::emit(&described(&stops).render(Style::stdout(global.no_color)))?;
         return Ok(0);
     }
-    let mut failed = 0;
+    let mut failed = vec![];
     for stop in &stops {
         let preconditions = Preconditions { uid: stop.uid(), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match api.delete(&stop.name_any(), &params).await.map_err(Failure::from) {
             Ok(_) => output::emit(&format!("resumed   {}\n", stop.name_any()))?,
             Err(failure) => {
-                failed += 1;
                 output::emit(&format!("failed    {}: {failure}\n", stop.name_any()))?;
+                failed.push(failure);
             }
         }
     }
-    if failed > 0 { Err(Failure::Other(format!("{failed} could not be taken back: see above"))) } else { Ok(0) }
+    if failed.is_empty() {
+        return Ok(0);
+    }
+    Err(Failure::of_all(&failed, format!("{} could not be taken back: see above", failed.len())))
 }
 
 /// Stops, one a line.

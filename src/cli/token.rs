@@ -24,7 +24,7 @@ pub struct Token {
     pub audiences: Vec<String>,
     /// How long the token lives at most; it dies with the lease whatever it says. The API server mints none below 10m,
     /// Leasehold's policy allows none above.
-    #[arg(long, value_name = "TIME", default_value = "10m")]
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
     pub duration: Duration,
 }
 

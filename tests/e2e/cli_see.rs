@@ -156,8 +156,22 @@ fn people_find_look_at_and_decide_what_waits_for_them() {
         );
         tenant.lease_in("yes", Phase::Active).await?;
 
-        let denied = lease(&lead.kubeconfig, &["deny", "no", "-n", namespace, "--reason", "not now", "--yes"]).await?;
-        denied.with(0)?;
+        let args = ["deny", "no", "-n", namespace, "--reason", "not now", "--yes", "-o", "name"];
+        let denied = lease(&lead.kubeconfig, &args).await?;
+        let decision = denied.with(0)?.trim();
+        ensure!(decision.starts_with("credentialleasedecision.leasehold.dev/no-"), "only the name: {denied:?}");
+        ensure!(denied.err.contains("get,list on configmaps of core"), "the request is shown beside it: {denied:?}");
+        let args = [
+            "get",
+            decision,
+            "-n",
+            namespace,
+            "--show-managed-fields",
+            "-o",
+            "jsonpath={.metadata.managedFields[*].manager}",
+        ];
+        let managers = lab.kubectl(&args, None).await?;
+        ensure!(managers == "kubectl-lease", "{managers}");
         tenant.lease_in("no", Phase::Denied).await?;
         let late = lease(&lead.kubeconfig, &["approve", "no", "-n", namespace, "--yes", "--reason", "ok"]).await?;
         ensure!(late.code == 1 && late.err.contains("Denied already"), "{late:?}");
@@ -166,7 +180,10 @@ fn people_find_look_at_and_decide_what_waits_for_them() {
         tenant.lease_in("longer", Phase::AwaitingApproval).await?;
         let args = ["approve", "longer", "-n", namespace, "--yes", "--reason", "ok", "--max-ttl", "5m"];
         let longer = lease(&lead.kubeconfig, &args).await?;
-        ensure!(longer.with(0)?.contains("+ lives 10m, not 30s"), "what changed since the last approval: {longer:?}");
+        ensure!(
+            longer.with(0)?.contains("! the ttl was 30s and is 10m"),
+            "what changed since the last approval: {longer:?}"
+        );
         let active = tenant.lease_in("longer", Phase::Active).await?;
         let shown = lease(&lead.kubeconfig, &["show", "longer", "-n", namespace]).await?;
         ensure!(shown.with(0)?.contains("for at most 5m"), "{shown:?} of {:?}", active.status);
@@ -198,8 +215,11 @@ fn revoking_many_goes_on_after_a_failure_and_says_so() {
         let args = ["revoke", "--reaching", namespace, "-n", namespace, "--reason", "leaked"];
         let unasked = lease(&lead.kubeconfig, &args).await?;
         ensure!(unasked.code == 2, "{unasked:?}");
-        let many = lease(&lead.kubeconfig, &[&args[..], &["--yes"]].concat()).await?;
-        ensure!(many.with(0)?.lines().count() == 2, "{many:?}");
+        let many = lease(&lead.kubeconfig, &[&args[..], &["--yes", "-o", "json"]].concat()).await?;
+        let made: serde_json::Value = serde_json::from_str(many.with(0)?)?;
+        ensure!(made["items"].as_array().is_some_and(|items| items.len() == 2), "{many:?}");
+        ensure!(made["items"][0]["kind"] == "CredentialLeaseDecision", "{many:?}");
+        ensure!(many.err.matches("revoked   ").count() == 2, "{many:?}");
         for name in ["two", "three"] {
             tenant.lease_in(name, Phase::Revoked).await?;
         }
@@ -209,7 +229,7 @@ fn revoking_many_goes_on_after_a_failure_and_says_so() {
         tenant.lease_in("four", Phase::Active).await?;
         let args = ["revoke", "-n", namespace, "--lifecycle", "nightly", "--reason", "x", "--yes"];
         let refused = lease(&stranger.kubeconfig, &args).await?;
-        ensure!(refused.code == 1 && refused.out.contains("you may not revoke leases of 'nightly'"), "{refused:?}");
+        ensure!(refused.code == 120 && refused.out.contains("you may not revoke leases of 'nightly'"), "{refused:?}");
         let none =
             lease(&lead.kubeconfig, &["revoke", "-n", namespace, "--requester", "nobody", "--reason", "x", "--yes"])
                 .await?;
@@ -228,10 +248,14 @@ fn a_stop_ends_what_it_matches_and_can_be_taken_back() {
         tenant.lease("one", "nightly", |spec| spec["ttl"] = json!("10m")).await?;
         tenant.lease_in("one", Phase::Active).await?;
         let (labels, name) = (format!("kubernetes.io/metadata.name={namespace}"), format!("stop-{namespace}"));
-        let args = ["stop", "--reaching", &labels, "--name", &name, "--reason", "a leak", "--yes"];
-        let stop = lease(admin, &args).await?;
-        ensure!(stop.with(0)?.contains(&format!("kubectl lease resume {name}")), "{stop:?}");
-        ensure!(stop.err.contains("1 live lease will end"), "{stop:?}");
+        let args = ["stop", "--reaching", &labels, "--name", &name, "--reason", "a leak"];
+        let unasked = lease(admin, &args).await?;
+        ensure!(unasked.code == 2 && !unasked.err.contains("live lease"), "nothing is read for nobody: {unasked:?}");
+        let stop = lease(admin, &[&args[..], &["--yes", "-o", "name"]].concat()).await?;
+        ensure!(stop.with(0)?.trim() == format!("credentialleasepolicy.leasehold.dev/{name}"), "{stop:?}");
+        ensure!(stop.err.contains(&format!("kubectl lease resume {name}")), "{stop:?}");
+        let (told, counted) = (stop.err.find("stopped by policy"), stop.err.find("1 live lease will end"));
+        ensure!(told.is_some() && told < counted, "it is stopped before anything is counted: {stop:?}");
         let ended = tenant.lease_in("one", Phase::Revoked).await?;
         let reason = ended.status.and_then(|s| s.end_reason);
         ensure!(reason == Some(EndReason::PolicyStopped), "{reason:?}");

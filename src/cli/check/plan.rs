@@ -36,6 +36,8 @@ pub struct Asked {
     pub roles: BTreeMap<String, Seen<Option<Vec<PolicyRule>>>>,
     /// Live leases of the lifecycle: all, and the caller's.
     pub live: Seen<(usize, usize)>,
+    /// The API server's own audiences; empty: not known.
+    pub api_audiences: Vec<String>,
     /// Whether the caller has the verb `lease`.
     pub may_lease: bool,
     /// What admission says to a dry run.
@@ -153,7 +155,7 @@ impl Plan {
         }
     }
 
-    fn terms(&mut self, asked: &Asked, said: &Said) {
+    fn terms<'a>(&mut self, asked: &Asked, said: &'a Said) {
         let (spec, terms) = (&asked.lease.spec, &said.terms);
         let limit = |max: &Option<Bound<i32>>| {
             max.as_ref().map_or("no limit".to_owned(), |max| format!("at most {}", max.value))
@@ -178,13 +180,18 @@ impl Plan {
             ("validations", (rules > 0).then(|| format!("{} met", text::count(rules, "rule")))),
         ];
         for (topic, fine) in met {
-            let about: Vec<&Refusal> = said.refusals.iter().filter(|r| topic_of(r) == topic).collect();
+            let of_topic = |refusals: &'a [Refusal]| refusals.iter().filter(move |r| topic_of(r) == topic);
+            let about: Vec<&Refusal> = of_topic(&said.refusals).collect();
             for refusal in &about {
                 self.say(Says::No, topic, refusal.to_string());
             }
-            if let Some(fine) = fine.filter(|_| about.is_empty()) {
+            if let Some(fine) = fine.filter(|_| about.is_empty() && of_topic(&said.unjudged).next().is_none()) {
                 self.say(Says::Yes, topic, fine);
             }
+        }
+        for refusal in &said.unjudged {
+            let text = "cannot be judged from here, since no lease you can read shows the API server's own audiences; unless yours are";
+            self.say(Says::Note, topic_of(refusal), format!("{text} among them: {refusal}"));
         }
         if let Err(Unread(why)) = &asked.live {
             self.say(Says::Note, "quotas", format!("live leases were not counted: {why}"));

@@ -30,6 +30,8 @@ const NOBODY: &str = "00000000-0000-4000-8000-000000000000";
 pub struct Said {
     /// Every rule that the request breaks.
     pub refusals: Vec<Refusal>,
+    /// Rules that it breaks unless what it names are the API server's own audiences, which nobody here knows.
+    pub unjudged: Vec<Refusal>,
     /// The terms in force.
     pub terms: Effective,
     /// Policies that select by labels which could not be read: they may guard the request or not.
@@ -55,7 +57,12 @@ pub fn judge(
     if asked.policies.is_err() || unknown.iter().any(opens) {
         refusals.retain(|refusal| !matches!(refusal, Refusal::CrossNamespace { policy: None, .. }));
     }
-    Some(Said { refusals, terms, unknown: unknown.into_iter().map(name).collect() })
+    let own = |refusal: &Refusal| {
+        asked.api_audiences.is_empty()
+            && matches!(refusal, Refusal::AudienceNotAllowed { .. } | Refusal::TtlTooShortOffline { .. })
+    };
+    let (unjudged, refusals) = refusals.into_iter().partition(own);
+    Some(Said { refusals, unjudged, terms, unknown: unknown.into_iter().map(name).collect() })
 }
 
 fn name(policy: &CredentialLeasePolicy) -> String {
@@ -113,7 +120,7 @@ fn observed(
         decisions: vec![],
         held_by: None,
         claims: vec![],
-        api_audiences: vec![],
+        api_audiences: asked.api_audiences.clone(),
         live: asked.live.clone().unwrap_or_default(),
         children: BTreeMap::new(),
         strays: vec![],

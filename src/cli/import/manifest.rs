@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt;
 
 use crate::{
-    api::status::PolicyRule,
+    api::{lifecycle::RoleKind, status::PolicyRule},
     cli::view::{request, text::safe},
     domain::outlives,
 };
@@ -33,7 +33,7 @@ pub struct Held {
     /// The name the grant gets.
     pub name: String,
     pub namespace: String,
-    pub kind: String,
+    pub kind: RoleKind,
     pub role: String,
 }
 
@@ -56,11 +56,13 @@ fn reaches(subjects: Option<&Vec<Subject>>, namespace: &str, name: &str) -> Opti
 #[must_use]
 pub fn held(found: &Found) -> Vec<Held> {
     let (namespace, name) = (found.account.namespace().unwrap_or_default(), found.account.name_any());
-    let roles: BTreeSet<(String, String, String)> = found
+    // RBAC has no third kind.
+    let kind = |kind: &str| if kind == "Role" { RoleKind::Role } else { RoleKind::ClusterRole };
+    let roles: BTreeSet<(String, RoleKind, String)> = found
         .bindings
         .iter()
         .filter(|b| reaches(b.subjects.as_ref(), &namespace, &name) == Some(None))
-        .map(|b| (b.namespace().unwrap_or_default(), b.role_ref.kind.clone(), b.role_ref.name.clone()))
+        .map(|b| (b.namespace().unwrap_or_default(), kind(&b.role_ref.kind), b.role_ref.name.clone()))
         .collect();
     let mut taken = BTreeSet::new();
     let mut out = vec![];
@@ -126,7 +128,7 @@ pub fn manifest(found: &Found, name: Option<&str>, rules: impl Fn(&Held) -> Opti
                 grant.namespace
             );
         }
-        _ = writeln!(out, "  {mark}  roleRef: {{kind: {}, name: {}}}", grant.kind, quoted(&grant.role));
+        _ = writeln!(out, "  {mark}  roleRef: {{kind: {}, name: {}}}", grant.kind.as_str(), quoted(&grant.role));
     }
     out.push_str(
         "  terms:\n    ttl: {default: 15m, max: 1h} # FILL IN: how long one task takes\n    delivery: [TokenRequest]\n    approval: {type: Required, count: 1}\n",

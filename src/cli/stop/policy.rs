@@ -9,6 +9,7 @@ use crate::{
         CredentialLease, CredentialLeasePolicy, CredentialLeasePolicySpec, Time,
         lifecycle::StopPolicy,
         policy::{PolicyMatch, Selector},
+        reasons::EndReason,
     },
     cli::view::lease,
 };
@@ -104,12 +105,20 @@ pub fn policy(name: &str, scope: &Scope, hold: bool, reason: Option<&str>) -> Cr
     }
 }
 
-/// `stop-<yyyymmdd>-<hhmm>` in UTC.
+/// Whether a stop ends a lease, or has ended it since it was made. Both clocks are the cluster's own.
+#[must_use]
+pub fn was_live(lease: &CredentialLease, since: Option<Time>) -> bool {
+    let ended =
+        lease.status.as_ref().filter(|s| s.end_reason == Some(EndReason::PolicyStopped)).and_then(|s| s.end_time);
+    !lease::is_over(lease) || since.zip(ended).is_some_and(|(since, ended)| ended >= since)
+}
+
+/// `stop-<yyyymmdd>-<hhmmss>` in UTC: two stops are seldom made in one second.
 #[must_use]
 pub fn default_name(now: Time) -> String {
-    // `2026-11-24T12:34:…Z`, of which the digits up to the minute are taken.
+    // `2026-11-24T12:34:…Z`, of which the digits up to the second are taken.
     let text = now.to_string();
-    let digits: String = text.chars().filter(char::is_ascii_digit).take(12).collect();
+    let digits: String = text.chars().filter(char::is_ascii_digit).take(14).collect();
     let (date, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
     format!("stop-{date}-{time}")
 }
@@ -137,8 +146,8 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_is_named_for_the_minute_it_was_made_in() {
-        assert_eq!(default_name("2026-11-24T12:34:56.789Z".parse().unwrap()), "stop-20261124-1234");
+    fn a_stop_is_named_for_the_second_it_was_made_in() {
+        assert_eq!(default_name("2026-11-24T12:34:56.789Z".parse().unwrap()), "stop-20261124-123456");
     }
 
     #[test]
@@ -149,5 +158,24 @@ mod tests {
         assert!(reaching.covers(&lease, &set(&["payments-prod"])) && !reaching.covers(&lease, &set(&["payments"])));
         assert!(lifecycles.covers(&lease, &set(&["payments"])) && !lifecycles.covers(&lease, &set(&["payments-prod"])));
         assert!(Scope::Everything.covers(&lease, &set(&[])));
+    }
+
+    #[test]
+    fn what_a_stop_has_ended_already_counts_when_it_is_counted_afterwards() {
+        let ended = |reason: &str, at: &str| {
+            waiting(|l| {
+                l["status"]["phase"] = json!("Ending");
+                l["status"]["endReason"] = json!(reason);
+                l["status"]["endTime"] = json!(at);
+            })
+        };
+        let (since, before) = ("2026-11-24T12:00:00Z", "2026-11-24T11:59:59Z");
+        let counts =
+            |lease: &CredentialLease, since: Option<&str>| was_live(lease, since.map(|at| at.parse().unwrap()));
+        assert!(counts(&waiting(|_| {}), None) && counts(&waiting(|_| {}), Some(since)));
+        assert!(counts(&ended("PolicyStopped", since), Some(since)));
+        assert!(!counts(&ended("PolicyStopped", since), None), "one that is not made yet has ended nothing");
+        assert!(!counts(&ended("PolicyStopped", before), Some(since)), "another stop did");
+        assert!(!counts(&ended("Expired", since), Some(since)));
     }
 }

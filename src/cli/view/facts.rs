@@ -39,7 +39,7 @@ impl Facts {
                     0 => format!("{}{padding}", style.paint(hue(name), name)),
                     _ => " ".repeat(width),
                 };
-                let stands_out = line.starts_with("+ ") || line.trim_start().starts_with("! ");
+                let stands_out = line.trim_start().starts_with("! ");
                 let line = if stands_out { style.paint(Hue::Waiting, line) } else { line.clone() };
                 out.push_str(format!("{head}  {line}").trim_end());
                 out.push('\n');

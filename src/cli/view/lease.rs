@@ -126,7 +126,7 @@ pub(crate) mod tests {
                 "requestedBy": {"username": "system:serviceaccount:payments:ci", "groups": ["ci"], "podName": "runner-1", "credentialID": "JTI=1"},
             },
             "status": {
-                "phase": "AwaitingApproval", "approvals": {"required": 2, "have": 0, "summary": "0/2", "until": "2026-11-24T13:00:00Z"},
+                "phase": "AwaitingApproval", "approvals": {"required": 2, "have": 0, "summary": "0 of 2", "until": "2026-11-24T13:00:00Z"},
                 "policies": ["production"],
                 "request": {
                     "requester": {"username": "system:serviceaccount:payments:ci", "groups": ["ci"]},

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{changes::Change, facts::Facts, lease, text, when};
+use super::{facts::Facts, lease, text, when};
 use crate::{
     api::{
         CredentialLease, Time,
@@ -20,7 +20,7 @@ pub struct Beside {
     /// Rules of roles that are too long for a status, by grant: read from the cluster, and their digest compared.
     pub rules: BTreeMap<String, Vec<PolicyRule>>,
     /// The last agreed request of the same requester and lifecycle: who agreed to which lease, and what is different.
-    pub before: Option<(String, Vec<Change>)>,
+    pub before: Option<(String, Vec<String>)>,
 }
 
 /// A request as it is shown: everything that its digest covers, but for the UIDs, and what the lease says besides.
@@ -59,10 +59,10 @@ pub fn facts(lease: &CredentialLease, request: &ResolvedRequest, beside: &Beside
         }
     }
     if let Some((title, changes)) = &beside.before {
-        facts
-            .say("Changes", if changes.is_empty() { format!("none since {title}") } else { format!("since {title}:") });
+        let none = changes.is_empty();
+        facts.say("Changes", if none { format!("nothing beyond {title}") } else { format!("since {title}:") });
         for change in changes {
-            facts.more(change.to_string());
+            facts.more(format!("! {change}"));
         }
     }
     facts
@@ -153,8 +153,7 @@ mod tests {
 
     #[test]
     fn everything_that_is_agreed_to_is_shown() {
-        let before =
-            Some(("payments/rollout-1, approved by alice".into(), vec![Change::More("lives 8h, not 10m".into())]));
+        let before = Some(("payments/rollout-1, approved by alice".into(), vec!["the ttl was 8h and is 10m".into()]));
         let text = shown(|_| {}, &Beside { before, ..Beside::default() });
         let expected = "\
 Lease      payments/rollout
@@ -176,7 +175,7 @@ Policies   production
 Approvals  0 of 2
            an answer counts until 2026-11-24T13:00:00Z (in 60m)
 Changes    since payments/rollout-1, approved by alice:
-           + lives 8h, not 10m
+           ! the ttl was 8h and is 10m
 ";
         assert_eq!(text, expected);
     }

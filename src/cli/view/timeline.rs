@@ -4,6 +4,7 @@ use super::{facts::Facts, lease, text, when};
 use crate::api::{
     Condition, ConditionStatus, CredentialLease, Time,
     lifecycle::Independence,
+    quantities::seconds,
     reasons::{ConditionType, Phase},
     status::CredentialLeaseStatus,
 };
@@ -140,10 +141,6 @@ pub fn credential(status: &CredentialLeaseStatus) -> Facts {
         facts.say("Evidence", format!("{evidence}: {}", evidence.meaning()));
     }
     facts
-}
-
-fn seconds(millis: i64) -> String {
-    format!("{}.{:03}", millis / 1000, (millis % 1000).abs())
 }
 
 /// Conditions that say something is not as it should be.

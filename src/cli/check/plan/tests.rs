@@ -38,6 +38,7 @@ fn asked(terms: &Value, spec: &Value) -> Asked {
         labels: BTreeMap::from([("payments".into(), labels("ci")), ("payments-prod".into(), labels("prod"))]),
         roles: BTreeMap::from([("deploy".into(), Ok(Some(rules)))]),
         live: Ok((2, 1)),
+        api_audiences: vec!["https://api".into()],
         may_lease: true,
         admission: Ok(()),
         now: "2026-11-24T12:00:00Z".parse().unwrap(),
@@ -161,6 +162,21 @@ fn policies_that_select_by_unreadable_labels_are_named_and_refuse_nothing() {
     asked.labels.clear();
     assert!(said(&asked, Says::No).is_empty());
     assert!(said(&asked, Says::Note)[0].starts_with("policies: open may guard it or not"));
+}
+
+#[test]
+fn the_api_servers_own_audience_is_taken_by_name_and_not_judged_where_nobody_knows_it() {
+    let mut asked = asked(&json!({}), &json!({"ttl": "5m", "audiences": ["https://api"]}));
+    assert!(said(&asked, Says::No).is_empty(), "{:?}", said(&asked, Says::No));
+    assert!(said(&asked, Says::Yes).contains(&"audiences: https://api".into()));
+    asked.api_audiences.clear();
+    assert!(said(&asked, Says::No).is_empty());
+    let notes = said(&asked, Says::Note).join("\n");
+    assert!(notes.contains("audiences: cannot be judged from here") && notes.contains("ttl: cannot be"), "{notes}");
+    let yes = said(&asked, Says::Yes).join("\n");
+    assert!(!yes.contains("audiences:") && !yes.contains("ttl:"), "what is not judged is not met: {yes}");
+    asked.api_audiences = vec!["https://other".into()];
+    assert!(said(&asked, Says::No).join("\n").contains("audience https://api"));
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! What somebody wants to lease: the flags that `request`, `run` and `check` share.
+
+use clap::{Args, ValueEnum};
+use kube::core::ObjectMeta;
+
+use super::exit::Failure;
+use crate::api::{
+    CredentialLease, CredentialLeaseSpec, Duration, ServiceAccountLifecycle, Time,
+    lease::{Delivery, Identity, LifecycleRef, SecretDelivery},
+    lifecycle::DeliveryType,
+};
+
+/// What is wanted.
+#[derive(Args, Clone, Debug)]
+pub struct Wanted {
+    /// The lifecycle that is leased.
+    #[arg(value_name = "LIFECYCLE")]
+    pub lifecycle: String,
+    /// What you need, by the names of the lifecycle's grants. May be left out if it has one.
+    #[arg(long = "grant", value_name = "GRANT", value_delimiter = ',')]
+    pub grants: Vec<String>,
+    /// For how long, like 10m. Default: as the lifecycle says.
+    #[arg(long, value_name = "DURATION")]
+    pub ttl: Option<Duration>,
+    /// The change or incident it belongs to.
+    #[arg(long, value_name = "ID")]
+    pub ticket: Option<String>,
+    /// Whom tokens are for; may be repeated. Default: the API server.
+    #[arg(long = "audience", value_name = "AUDIENCE")]
+    pub audiences: Vec<String>,
+    /// Not before this time, in RFC 3339: agreed by day, issued at night.
+    #[arg(long, value_name = "TIME")]
+    pub not_before: Option<Time>,
+}
+
+impl Wanted {
+    /// The grants: those that were named, or the only one that the lifecycle has; none if there is a choice to be made.
+    #[must_use]
+    pub fn chosen(&self, lifecycle: &ServiceAccountLifecycle) -> Vec<String> {
+        match lifecycle.spec.grants.as_slice() {
+            [only] if self.grants.is_empty() => vec![only.name.clone()],
+            _ => self.grants.clone(),
+        }
+    }
+
+    /// The lease with these grants; its name is the caller's to choose.
+    #[must_use]
+    pub fn lease(
+        &self,
+        namespace: &str,
+        grants: Vec<String>,
+        reason: &str,
+        delivery: Delivery,
+        me: Identity,
+    ) -> CredentialLease {
+        let spec = CredentialLeaseSpec {
+            lifecycle_ref: LifecycleRef { name: self.lifecycle.clone() },
+            grants,
+            ttl: self.ttl,
+            not_before: self.not_before,
+            reason: reason.to_owned(),
+            ticket: self.ticket.clone(),
+            audiences: self.audiences.clone(),
+            delivery,
+            requested_by: me,
+        };
+        let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
+        CredentialLease { metadata, spec, status: None }
+    }
+}
+
+/// How the token should reach its holder.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Delivered {
+    /// How the token reaches its holder. Default: you mint it yourself, nothing is stored; with --secret-name Secret.
+    #[arg(long, value_enum, value_name = "TYPE", ignore_case = true)]
+    pub delivery: Option<How>,
+    /// With delivery Secret: which one, of those that the lifecycle lists.
+    #[arg(long, value_name = "NAME")]
+    pub secret_name: Option<String>,
+}
+
+/// How the token reaches its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum How {
+    #[value(name = "TokenRequest")]
+    TokenRequest,
+    #[value(name = "Secret")]
+    Secret,
+}
+
+impl Delivered {
+    /// As a lease's spec has it.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if a Secret is named for a token that is not stored.
+    pub fn delivery(&self) -> Result<Delivery, Failure> {
+        let secret = self.secret_name.clone().map(|name| SecretDelivery { name });
+        let kind = match (self.delivery, &secret) {
+            (Some(How::TokenRequest), Some(_)) => {
+                return Err(Failure::Usage("--secret-name goes with --delivery Secret: leave one of them out".into()));
+            }
+            (Some(How::Secret), _) | (None, Some(_)) => DeliveryType::Secret,
+            _ => DeliveryType::TokenRequest,
+        };
+        Ok(Delivery { kind, secret })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secrets_name_means_delivery_into_it() {
+        let delivery = |how: Option<How>, name: Option<&str>| {
+            Delivered { delivery: how, secret_name: name.map(str::to_owned) }.delivery()
+        };
+        let named = delivery(None, Some("s")).unwrap();
+        assert_eq!((named.kind, named.secret.map(|s| s.name)), (DeliveryType::Secret, Some("s".into())));
+        assert!(delivery(Some(How::TokenRequest), Some("s")).is_err());
+        assert_eq!(delivery(Some(How::Secret), None).unwrap().kind, DeliveryType::Secret);
+        assert_eq!(delivery(None, None).unwrap().kind, DeliveryType::TokenRequest);
+    }
+}
