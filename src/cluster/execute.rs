@@ -179,6 +179,9 @@ impl Execute {
             return match self.find(seen, child).await? {
                 // What was in the way is gone again, or the conflict was another one: it is tried again.
                 Answer::Absent => Err(reply.failure()),
+                Answer::Outdated(_) => {
+                    Err(invalid("what an earlier try has bound is not what is granted now: ask again"))
+                }
                 other => Ok(other),
             };
         }
@@ -199,11 +202,19 @@ impl Execute {
             return Ok(Answer::Absent);
         }
         let metadata = reply.decode::<Partial>()?.metadata;
-        let same = match ours {
-            Some(ours) => fence::same_binding(&reply.decode::<RoleBinding>()?, &ours),
-            None => true,
-        };
-        if same && fence::is_of(&metadata, &seen.lease.uid) { present(&metadata) } else { Ok(Answer::Stranger) }
+        if !fence::is_of(&metadata, &seen.lease.uid) {
+            return Ok(Answer::Stranger);
+        }
+        let Some(ours) = ours else { return present(&metadata) };
+        let found: RoleBinding = reply.decode()?;
+        if fence::same_binding(&found, &ours) {
+            present(&metadata)
+        } else if fence::is_for(&found, &seen.lease.uid) {
+            // Ours, of before the lifecycle was changed: to be deleted, and never to be taken for what is to be bound.
+            Ok(Answer::Outdated(fence::identity(&metadata).ok_or_else(|| transient("the answer names no object"))?))
+        } else {
+            Ok(Answer::Stranger)
+        }
     }
 
     /// Looks at a RoleBinding that claims to be the lease's. Only the operator can have made one for a lease's account.

@@ -13,7 +13,7 @@ use crate::api::{
     Duration, Time,
     decision::DecisionType,
     lifecycle::{ApprovalType, Independence},
-    reasons::EndReason,
+    status::{CredentialLeaseStatus, DecisionStatus},
 };
 
 /// Why a decision does not count, as the end of a sentence.
@@ -77,6 +77,13 @@ impl Standing<'_> {
     #[must_use]
     pub fn is_agreed(&self) -> bool {
         self.counted.len() >= self.required
+    }
+
+    /// Approvals that have counted before, as the status tells, and that are not asked about again while too few have agreed.
+    #[must_use]
+    pub fn known(&self, status: &CredentialLeaseStatus) -> Vec<&DecisionSeen> {
+        let recorded = |d: &&&DecisionSeen| status.decisions.iter().any(|known| known.uid == d.uid);
+        self.unasked.iter().filter(recorded).copied().collect()
     }
 
     /// Whether enough could have agreed, if the authorizer says so of those who were not asked about.
@@ -210,7 +217,7 @@ fn faulty(seen: &Observed, decision: &DecisionSeen, resolved: &request::Resolved
     (!judged && seen.unproven_until.is_some_and(|at| decision.created <= at)).then_some(Why::Unproven)
 }
 
-/// The answer to a lease that was issued without one in time, and holds its lifecycle since.
+/// The answer to a lease that has ended, and was issued before anybody agreed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Late<'a> {
     /// No answer is due, or the status tells of it.
@@ -223,24 +230,31 @@ pub enum Late<'a> {
     Given(&'a DecisionSeen),
 }
 
-/// Where the answer to a lease stands that ended because there was none in time. One word of one who may approve is enough: it
-/// says that somebody has looked.
+/// Until when an answer to a lease was due that was issued before anybody agreed, and that nobody has answered for yet. One word
+/// of somebody else is enough, whatever it is: it says that somebody has looked.
+#[must_use]
+pub fn owed(status: &CredentialLeaseStatus, requester: &str) -> Option<Time> {
+    let approvals = status.approvals.as_ref().filter(|a| a.have < a.required && status.issue_time.is_some())?;
+    let against = |d: &DecisionStatus| d.by != requester && d.decision != DecisionType::Approved;
+    // One that came late is told of, and is none of those that have counted.
+    let approved = status.decisions.iter().filter(|d| d.decision == DecisionType::Approved).count();
+    let late = i32::try_from(approved).is_ok_and(|n| n > approvals.have);
+    if late || status.decisions.iter().any(against) { None } else { approvals.until }
+}
+
+/// Where the answer to a lease stands that has ended without one.
 #[must_use]
 pub fn late_answer(seen: &Observed) -> Late<'_> {
-    let status = &seen.lease.status;
-    let Some(ended) = status.end_time.filter(|_| status.end_reason == Some(EndReason::ApprovalMissing)) else {
-        return Late::NotDue;
-    };
-    if status.decisions.iter().any(|d| d.time >= ended && d.decision != DecisionType::Revoked) {
+    let (status, requester) = (&seen.lease.status, seen.lease.spec.as_ref().map(|s| s.requested_by.username.as_str()));
+    if status.end_time.is_none() || owed(status, requester.unwrap_or_default()).is_none() {
         return Late::NotDue;
     }
-    let of_others = |d: &&DecisionSeen| {
-        mismatch(seen, d).is_none() && d.created >= ended && d.spec.decided_by.username != d.spec.requester
-    };
+    let told = |d: &&DecisionSeen| !status.decisions.iter().any(|known| known.uid == d.uid);
+    let of_others = |d: &&DecisionSeen| mismatch(seen, d).is_none() && d.spec.decided_by.username != d.spec.requester;
     let mut asked = Late::Missing;
-    for decision in own(seen).filter(of_others) {
+    for decision in own(seen).filter(of_others).filter(told) {
         match decision.spec.decision {
-            DecisionType::Denied => return Late::Given(decision),
+            DecisionType::Denied | DecisionType::Revoked => return Late::Given(decision),
             DecisionType::Approved if decision.spec.request_digest == status.request_digest => {
                 match seen.learned.deciders.get(&decision.uid) {
                     Some(decider) if decider.may => return Late::Given(decision),
@@ -248,7 +262,7 @@ pub fn late_answer(seen: &Observed) -> Late<'_> {
                     None => asked = Late::Ask(decision),
                 }
             }
-            _ => {}
+            DecisionType::Approved => {}
         }
     }
     asked

@@ -72,6 +72,8 @@ pub enum Answer {
     Present(ObjectId),
     /// The object is not there.
     Absent,
+    /// The object is there and ours, but was made for another state of the lifecycle.
+    Outdated(ObjectId),
     /// An object that is not ours has the name.
     Stranger,
     /// The Secret is there but somebody else has written to it.

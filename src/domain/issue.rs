@@ -29,6 +29,7 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
     decided
         .or_else(|| agree(seen, now))
         .or_else(|| schedule(seen, now))
+        .or_else(|| ask(seen, tidy(seen)))
         .or_else(|| place(seen))
         .or_else(|| objects(seen))
         .or_else(|| roles(seen))
@@ -98,9 +99,11 @@ fn waits_for_others(seen: &Observed) -> bool {
 /// About whom the authorizer has to be asked before his approval counts.
 pub(super) fn deciders(seen: &Observed) -> Vec<Call> {
     let Some(standing) = agreement::standing(seen) else { return vec![] };
-    // Only as many as are missing: each costs a question for every way to act as the requester.
+    // Only as many as are missing: each costs a question for every way to act as the requester. While too few have agreed anyway,
+    // those who were asked about before are not again: they are when it counts.
     let missing = standing.required.saturating_sub(standing.counted.len());
-    let next = standing.unasked.iter().take(missing);
+    let known = if standing.may_be_agreed() { vec![] } else { standing.known(&seen.lease.status) };
+    let next = standing.unasked.iter().filter(|d| !known.iter().any(|k| k.uid == d.uid)).take(missing);
     next.map(|d| Call::CheckDecider { decision: d.uid.clone() }).collect()
 }
 
@@ -155,6 +158,17 @@ fn confirmations(seen: &Observed, refusals: &[terms::Refusal]) -> Vec<Call> {
 
 fn place(seen: &Observed) -> Option<Next> {
     if seen.memory.reserved { None } else { ask(seen, vec![Call::Reserve]) }
+}
+
+/// Bindings of the lease that are where it would have none today, as after a crash and a change of its lifecycle: they are
+/// looked at, and removed if they are its own.
+pub(super) fn tidy(seen: &Observed) -> Vec<Call> {
+    if !seen.synced {
+        return vec![];
+    }
+    let claims = seen.claims.iter().map(|(child, id)| Call::Inspect { child: child.clone(), id: id.clone() });
+    let strays = seen.strays.iter().filter(|(child, _)| child.gives_authority());
+    claims.chain(strays.map(|(child, id)| Call::Delete { child: child.clone(), id: id.clone() })).collect()
 }
 
 /// Job, then account and bindings: the account must know its owner, the bindings need nobody.

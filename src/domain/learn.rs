@@ -39,6 +39,9 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
             );
             seen.memory.outcome = Some(Outcome { reason: EndReason::NameCollision, message });
         }
+        (Call::Find(child), Answer::Outdated(id)) => {
+            seen.children.insert(child.clone(), Known::Present(id));
+        }
         (Call::Find(child), Answer::Stranger | Answer::Absent | Answer::Touched) => missing(seen, child.clone(), now),
         (Call::Inspect { child, id }, Answer::Present(_)) => {
             seen.claims.retain(|(_, claim)| claim.uid != id.uid);
@@ -141,6 +144,11 @@ fn role(seen: &mut Observed, grant: String, found: Option<super::observed::RoleS
 fn present(seen: &mut Observed, child: Child, id: ObjectId, looked_at: bool, now: Time) {
     match child {
         Child::Account => seen.memory.account = Some(id.clone()),
+        Child::Binding(ref grant) if !looked_at => {
+            if let Some(role) = seen.role_of(grant).cloned() {
+                seen.memory.bound.insert(grant.clone(), (id.namespace.clone(), role));
+            }
+        }
         Child::Secret => {
             let recorded =
                 seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref()).is_some_and(|s| s.uid != id.uid);

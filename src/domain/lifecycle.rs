@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     consent,
     guards::{self, Effective, PolicySeen, Scope},
-    observed::Enforcement,
+    observed::{Enforcement, Held},
     terms,
 };
 use crate::api::{
@@ -34,7 +34,7 @@ pub struct LifecycleObserved {
     pub ambient: Option<Vec<String>>,
     pub guarded: Guarded,
     /// The lease that holds it, if one does.
-    pub held_by: Option<String>,
+    pub held_by: Option<Held>,
     pub active: usize,
     pub last_lease: Option<Time>,
     /// When the counters were last written.
@@ -148,10 +148,11 @@ fn counters_due(seen: &LifecycleObserved, now: Time) -> bool {
 #[must_use]
 pub fn look_again(seen: &LifecycleObserved, now: Time) -> Option<Time> {
     let end = seen.spec.expiration_time.filter(|at| *at > now);
+    let held = seen.held_by.as_ref().map(|held| held.since).filter(|at| *at > now);
     let stale = i32::try_from(seen.active).ok() != seen.status.active_leases
         || seen.last_lease.is_some_and(|at| Some(at) != seen.status.last_lease_time);
     let counters = stale.then(|| seen.counted.map_or(now, |at| at.plus_millis(COUNTERS_MILLIS)));
-    [end, counters].into_iter().flatten().min()
+    [end, held, counters].into_iter().flatten().min()
 }
 
 type Said = (ConditionType, ConditionStatus, LifecycleReason, String);
@@ -232,7 +233,7 @@ fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
         let message = format!("policy {policy} stops it: nothing is leased until that policy is deleted");
         return (kind, ConditionStatus::False, LifecycleReason::PolicyStopped, message);
     }
-    if let Some(lease) = &seen.held_by {
+    if let Some(Held { lease, .. }) = seen.held_by.as_ref().filter(|held| held.since <= now) {
         let message = format!("lease {lease} was issued without an answer in time: approve or deny it to lift this");
         return (kind, ConditionStatus::False, LifecycleReason::Held, message);
     }

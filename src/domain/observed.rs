@@ -127,6 +127,14 @@ pub struct DecisionSeen {
     pub spec: CredentialLeaseDecisionSpec,
 }
 
+/// A lease that was issued before anybody agreed, and that nobody has answered for: from the end of the time for an answer on it
+/// holds its lifecycle, whatever has become of the lease itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub lease: String,
+    pub since: Time,
+}
+
 /// What the authorizer says about one who decided, when the decision is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeciderSeen {
@@ -186,6 +194,8 @@ pub struct Memory {
     pub secret_seen: Option<Time>,
     /// A place in the quotas is held.
     pub reserved: bool,
+    /// What was bound for this lease by this process: namespace and role, by grant.
+    pub bound: BTreeMap<String, (String, RoleRef)>,
     /// The account that was seen or made: its death has to be proven even if no status tells of it.
     pub account: Option<ObjectId>,
     /// Issuing has failed for good.
@@ -246,8 +256,8 @@ pub struct Observed {
     /// Labels of the namespaces of the lifecycle and its grants.
     pub namespaces: BTreeMap<String, Labels>,
     pub decisions: Vec<DecisionSeen>,
-    /// The lease of the same lifecycle that was issued without an answer in time, if there is one.
-    pub held_by: Option<String>,
+    /// What holds the lifecycle, or will.
+    pub held_by: Option<Held>,
     /// The audiences a token has that asks for none.
     pub api_audiences: Vec<String>,
     /// Live leases of the same lifecycle, without this one: all, and those of the same requester.

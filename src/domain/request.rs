@@ -43,13 +43,11 @@ pub fn resolve(seen: &Observed, roles: Roles) -> Option<ResolvedRequest> {
         })
     });
     let by = &spec.requested_by;
+    // Groups are a set: authenticators keep no order.
+    let mut groups = by.groups.clone();
+    groups.sort();
     Some(ResolvedRequest {
-        requester: Identity {
-            username: by.username.clone(),
-            uid: by.uid.clone(),
-            groups: by.groups.clone(),
-            ..Identity::default()
-        },
+        requester: Identity { username: by.username.clone(), uid: by.uid.clone(), groups, ..Identity::default() },
         lifecycle: ObjectIdentity { name: spec.lifecycle_ref.name.clone(), uid: lifecycle.uid.clone() },
         grants: grants.collect(),
         ttl: seen.ttl()?,
@@ -63,6 +61,10 @@ pub fn resolve(seen: &Observed, roles: Roles) -> Option<ResolvedRequest> {
 /// A role that lost rights voids nothing; aggregated roles change with every chart.
 #[must_use]
 pub fn current(seen: &Observed) -> Option<Resolved> {
+    if let Some(issued) = seen.lease.status.request.as_ref().filter(|_| seen.issued()) {
+        // What was issued is what is agreed to afterwards, whatever has become of the roles.
+        return Some(Resolved { request: issued.clone(), digest: digest_of(issued)?, changes: vec![] });
+    }
     let fresh = resolve(seen, Roles::Watched)?;
     let shown = seen.lease.status.request.as_ref();
     let changes = shown.map(|shown| changes(shown, &fresh)).unwrap_or_default();

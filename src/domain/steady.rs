@@ -25,6 +25,10 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     if seen.synced && !namespaces.is_empty() {
         return attempt(seen, Lane::Issue, namespaces, wishes);
     }
+    let tidy = issue::tidy(seen);
+    if tidy.iter().any(|call| seen.failure_of(call).is_none()) {
+        return attempt(seen, Lane::Issue, tidy, wishes);
+    }
     let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
     if let Some(due) = due {
         // One that has passed is no wish: whoever could not be asked about is asked again after a pause.

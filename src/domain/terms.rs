@@ -253,8 +253,8 @@ fn lifecycle_state(r: &Request) -> Vec<Refusal> {
     if let Some(at) = r.lifecycle.spec.expiration_time.filter(|at| *at <= r.now) {
         out.push(Refusal::LifecycleExpired { at });
     }
-    if let Some(lease) = &r.seen.held_by {
-        out.push(Refusal::LifecycleHeld { lease: lease.clone() });
+    if let Some(held) = r.seen.held_by.as_ref().filter(|held| held.since <= r.now) {
+        out.push(Refusal::LifecycleHeld { lease: held.lease.clone() });
     }
     out
 }
@@ -374,6 +374,10 @@ fn quotas(r: &Request) -> Vec<Refusal> {
     }
     if let Some(full) = &r.seen.learned.full {
         return vec![full.clone()];
+    }
+    if r.seen.lease.status.request.is_some() {
+        // It waits for people or its time: whether there is a place is asked when it is taken.
+        return vec![];
     }
     quota(r.seen.live, r.terms, &r.spec.requested_by.username).into_iter().collect()
 }

@@ -17,13 +17,17 @@ impl Index {
             (Call::Create(child) | Call::Find(child), Answer::Present(id)) if *child != Child::Secret => {
                 let kind = kind_of(child);
                 let epoch = inner.epoch(Source::Children(kind));
-                inner.keep_child(uid, ChildRow { kind, child: child.clone(), id: id.clone(), ours: true, epoch });
+                inner.keep_child(
+                    uid,
+                    ChildRow { kind, child: child.clone(), id: id.clone(), ours: true, foreign: false, epoch },
+                );
             }
             (Call::Delete { id, child }, Answer::Done) => {
                 if inner.drop_child(uid, &id.uid) && *child != Child::Secret {
                     inner.deleted.insert(id.uid.clone(), kind_of(child));
                 }
             }
+            (Call::Inspect { id, .. }, Answer::Stranger) => inner.is_foreign(uid, &id.uid),
             (Call::WriteStatus(status), Answer::Written(version)) => inner.wrote(uid, status, version.parse().ok()),
             (Call::Record(status), Answer::Done) => inner.wrote(uid, status, None),
             (Call::ConfirmGone, Answer::Absent) => _ = inner.mark(uid, Presence::Gone),

@@ -117,17 +117,15 @@ impl Index {
         annotation: Option<&str>,
     ) -> Wishes {
         let mut inner = self.inner();
-        let known = inner.leases.get(&lease).filter(|row| row.packed.is_some());
         // Whoever may write RoleBindings in some namespace can give one the label and the name of any lease's.
         let forgeable = matches!(child, Child::Binding(_));
-        let astray = forgeable && known.is_some_and(|row| !inner.grants_into(row, &id.namespace));
-        if astray || inner.deleted.contains_key(&id.uid) {
+        if inner.deleted.contains_key(&id.uid) {
             return Wishes::default();
         }
         let epoch = inner.epoch(Source::Children(kind));
         let place = annotation.and_then(names::lease_in);
         let place = place.filter(|(namespace, _)| !forgeable || inner.may_grant_into(namespace, &id.namespace));
-        inner.keep_child(&lease, ChildRow { kind, child, id, ours: !forgeable, epoch });
+        inner.keep_child(&lease, ChildRow { kind, child, id, ours: !forgeable, foreign: false, epoch });
         inner.count(&lease);
         if !inner.leases.contains_key(&lease) && (place.is_some() || !forgeable) {
             // An object of a lease that nobody has seen: its lease may be gone, or its watch may lag. The visit asks.
@@ -138,6 +136,10 @@ impl Index {
         match inner.leases.get(&lease) {
             Some(row) if synced && (row.ended || row.presence != Presence::Exists) => {
                 Wishes::visit(lease, &row.namespace.clone(), Lane::End)
+            }
+            // One that is not where an active lease has its own is looked at.
+            Some(row) if synced && forgeable && row.issued && inner.has_claims(&lease) => {
+                Wishes::visit(lease, &row.namespace.clone(), Lane::Issue)
             }
             _ => Wishes::default(),
         }

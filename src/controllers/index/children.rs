@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    Inner, Source,
-    rows::{ChildRow, Row},
-};
+use super::{Inner, Source, rows::ChildRow};
 use crate::{
     api::{lifecycle::Grant, names::LeaseUid},
     cluster::fence::Kind,
-    controllers::packed::Packed,
     domain::observed::{self, Child, Known, LeaseSeen, Memory, ObjectId},
 };
+
+/// The most RoleBindings that are kept of a lease without knowing whose they are.
+const MOST_CLAIMS: usize = 32;
 
 pub(super) fn kind_of(child: &Child) -> Kind {
     match child {
@@ -44,8 +43,15 @@ enum Tells {
 /// creation was not answered. `granted`: where each grant goes, as far as anything tells.
 fn tells(row: &ChildRow, lease: &LeaseSeen, granted: &BTreeMap<String, String>) -> Tells {
     let Child::Binding(grant) = &row.child else { return Tells::Known(Known::Present(row.id.clone())) };
+    if row.foreign {
+        return Tells::Nothing;
+    }
     let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
-    if row.ours || recorded.is_some_and(|b| b.uid == row.id.uid) {
+    if recorded.is_some_and(|b| b.uid == row.id.uid) {
+        return Tells::Known(Known::Present(row.id.clone()));
+    }
+    let elsewhere = granted.get(grant) != Some(&row.id.namespace);
+    if row.ours && !(elsewhere && recorded.is_some()) {
         return Tells::Known(Known::Present(row.id.clone()));
     }
     if granted.get(grant) != Some(&row.id.namespace) {
@@ -57,18 +63,6 @@ fn tells(row: &ChildRow, lease: &LeaseSeen, granted: &BTreeMap<String, String>) 
 }
 
 impl Inner {
-    /// Whether a lease may have bindings in a namespace: its lifecycle grants into it, or its status tells of one there.
-    pub(super) fn grants_into(&self, row: &Row, namespace: &str) -> bool {
-        let lifecycle = self.lifecycles.get(&(row.namespace.clone(), row.lifecycle.clone()));
-        let granted = |g: &Grant| g.namespace.as_deref().unwrap_or(&row.namespace) == namespace;
-        row.namespace == namespace
-            || lifecycle.is_some_and(|l| l.object.spec.grants.iter().any(granted))
-            || row.packed.as_ref().and_then(Packed::unpack).and_then(|lease| lease.status).is_some_and(|status| {
-                status.bindings.iter().any(|b| b.namespace == namespace)
-                    || status.request.iter().flat_map(|r| &r.grants).any(|g| g.namespace == namespace)
-            })
-    }
-
     /// Whether a lease of one namespace could have bindings in another. While lifecycles are still being listed: perhaps.
     pub(super) fn may_grant_into(&self, home: &str, namespace: &str) -> bool {
         let grants = |g: &Grant| g.namespace.as_deref() == Some(namespace);
@@ -79,13 +73,26 @@ impl Inner {
 
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let rows = self.children.entry(lease.clone()).or_default();
+        let full = !row.ours && rows.iter().filter(|r| !r.ours).count() >= MOST_CLAIMS;
         match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
             Some(known) => {
                 row.ours |= known.ours;
+                row.foreign |= known.foreign;
                 *known = row;
             }
+            None if full => {}
             None => rows.push(row),
         }
+    }
+
+    /// Whether there is a binding of which nobody knows yet whose it is.
+    pub(super) fn has_claims(&self, lease: &LeaseUid) -> bool {
+        self.children.get(lease).into_iter().flatten().any(|row| !row.ours && !row.foreign)
+    }
+
+    pub(super) fn is_foreign(&mut self, lease: &LeaseUid, uid: &str) {
+        let rows = self.children.get_mut(lease).into_iter().flatten();
+        rows.filter(|row| row.id.uid == uid).for_each(|row| row.foreign = true);
     }
 
     pub(super) fn drop_child(&mut self, lease: &LeaseUid, uid: &str) -> bool {

@@ -66,7 +66,9 @@ impl Decisions {
         let (own, against): (Vec<_>, Vec<_>) = own.into_iter().partition(|d| d.spec.decision == DecisionType::Approved);
         let covers = |d: &&DecisionSeen| {
             let until = d.spec.repeat_for.map(|repeat| d.created.plus(repeat));
-            until.is_some_and(|until| about.created <= until) && d.spec.lease_ref.uid != about.lease.as_str()
+            until.is_some_and(|until| about.created <= until)
+                && d.spec.lease_ref.uid != about.lease.as_str()
+                && !self.is_taken_back(d)
         };
         let approvals = own.into_iter().chain(rows(repeating).into_iter().filter(covers)).take(MOST);
         // What ends a lease is the first word against it that counts; the newest are looked at for an answer that came late.
@@ -84,6 +86,19 @@ impl Decisions {
             }
         }
         found
+    }
+
+    /// Whether somebody else has denied or revoked the lease that an approval was made for: then it covers nothing more.
+    fn is_taken_back(&self, approval: &DecisionSeen) -> bool {
+        let of = |uids: Option<&BTreeSet<String>>| -> Vec<&DecisionSeen> {
+            uids.into_iter().flatten().filter_map(|uid| self.rows.get(uid)).map(|row| &*row.seen).collect()
+        };
+        of(self.by_lease.get(&approval.spec.lease_ref.uid)).into_iter().any(|d| {
+            d.spec.decision != DecisionType::Approved
+                && d.spec.lifecycle_ref.name == approval.spec.lifecycle_ref.name
+                && d.spec.requester == approval.spec.requester
+                && d.spec.decided_by.username != d.spec.requester
+        })
     }
 
     fn insert(&mut self, namespace: &str, seen: DecisionSeen, epoch: u64) {
@@ -183,7 +198,8 @@ impl Inner {
         let mut visits: Vec<Wish> = named
             .into_iter()
             .map(|(row, lease)| {
-                let against = seen.spec.decision != DecisionType::Approved && !row.is_final() && !row.ended;
+                let named = seen.spec.lifecycle_ref.name == row.lifecycle && seen.spec.requester == row.requester;
+                let against = named && seen.spec.decision != DecisionType::Approved && !row.is_final() && !row.ended;
                 let lane = if against { Lane::End } else { row.lane() };
                 Wish { lease, namespace: namespace.to_owned(), lane, at: None }
             })

@@ -7,7 +7,7 @@ use crate::{
     api::{CredentialLeasePolicy, ServiceAccountLifecycle, Time},
     domain::{
         guards::{GrantSeen, Labels, PolicySeen, Scope},
-        observed::Enforcement,
+        observed::{Enforcement, Held},
     },
 };
 
@@ -123,9 +123,9 @@ impl Index {
         Some(judge(&inner.scope_of(namespace, &row.object)))
     }
 
-    /// The lease that holds this lifecycle: it was issued without an answer in time, and nobody has decided since.
+    /// The lease that holds this lifecycle, or will: it was issued before anybody agreed, and nobody has answered for it.
     #[must_use]
-    pub fn held_by(&self, namespace: &str, name: &str) -> Option<String> {
+    pub fn held_by(&self, namespace: &str, name: &str) -> Option<Held> {
         self.inner().held_by(&(namespace.to_owned(), name.to_owned()))
     }
 
@@ -145,9 +145,10 @@ impl Inner {
         Scope { home: namespace, grants: object.spec.grants.iter().map(seen).collect(), namespaces: &self.labels }
     }
 
-    pub(super) fn held_by(&self, key: &(String, String)) -> Option<String> {
+    pub(super) fn held_by(&self, key: &(String, String)) -> Option<Held> {
         let rows = self.by_lifecycle.get(key).into_iter().flatten().filter_map(|uid| self.leases.get(uid));
-        rows.filter(|row| row.unanswered && row.is_there()).map(|row| row.name.clone()).min()
+        let owing = rows.filter(|row| row.is_there()).filter_map(|row| Some((row.owed?, row.name.clone())));
+        owing.min().map(|(since, lease)| Held { lease, since })
     }
 
     /// What is known of the policies of admission, and whether every policy of ours can be read.

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use super::{Inner, Source};
 use crate::{
     api::{
-        CredentialLease, ServiceAccountLifecycle, Time,
-        names::LeaseUid,
-        reasons::{EndReason, Phase},
-        status::CredentialLeaseStatus,
+        CredentialLease, ServiceAccountLifecycle, Time, names::LeaseUid, reasons::Phase, status::CredentialLeaseStatus,
     },
     cluster::fence::Kind,
     controllers::packed::Packed,
     domain::{
         agenda::Lane,
+        agreement,
         observed::{Child, Memory, ObjectId, Presence},
     },
 };
@@ -36,8 +34,8 @@ pub(super) struct Row {
     pub(super) expires: Option<Time>,
     /// When it ended, if it has.
     pub(super) end: Option<Time>,
-    /// It was issued without an answer in time, and nobody has decided since.
-    pub(super) unanswered: bool,
+    /// Until when an answer was due, if it was issued before anybody agreed and nobody has answered for it yet.
+    pub(super) owed: Option<Time>,
     /// The last record that went into the audit stream.
     pub(super) told: i64,
     pub(super) memory: Memory,
@@ -50,6 +48,8 @@ pub(super) struct ChildRow {
     pub(super) kind: Kind,
     pub(super) child: Child,
     pub(super) id: ObjectId,
+    /// It was looked at, and is nobody's of ours.
+    pub(super) foreign: bool,
     /// Nobody else can have made it: only the operator writes in the issuing namespace; elsewhere our own call said so.
     pub(super) ours: bool,
     pub(super) epoch: u64,
@@ -85,7 +85,7 @@ impl Row {
             created: Time::from_millis(0),
             expires: None,
             end: None,
-            unanswered: false,
+            owed: None,
             told: 0,
             memory: Memory::default(),
             epoch: 0,
@@ -126,8 +126,7 @@ impl Row {
         self.phase = status.phase;
         // Whoever takes an approval back takes the deadline with it; what was issued keeps its own.
         self.expires = status.expiration_time.or(self.expires.filter(|_| self.issued));
-        let answered = status.decisions.iter().any(|d| Some(d.time) >= status.end_time);
-        self.unanswered = status.end_reason == Some(EndReason::ApprovalMissing) && !answered;
+        self.owed = agreement::owed(status, &self.requester);
     }
 }
 

@@ -119,11 +119,17 @@ fn a_rolebinding_of_another_namespace_is_no_part_of_a_lease() {
     _ = binding(&index, "attacker", "forged", "attacker/lease");
     _ = index.lease_applied(&lease(7, |_| ()));
     _ = binding(&index, "ns", "ours", "ns/lease");
-    assert_eq!(binding(&index, "attacker", "another", "attacker/lease"), Wishes::default());
+    _ = binding(&index, "attacker", "another", "attacker/lease");
     let observed = index.observe(&uid()).unwrap();
     assert!(matches!(&observed.children[&Child::Binding("a".into())], Known::Present(id) if id.uid == "ours"));
     assert_eq!(observed.strays, []);
-    assert!(observed.claims.iter().all(|(_, id)| id.uid == "forged"), "looked at when the lease ends, and left alone");
+    assert_eq!(observed.claims.len(), 2, "each is looked at before anything is done with it");
+    for (child, id) in &observed.claims {
+        let call = Call::Inspect { child: child.clone(), id: id.clone() };
+        index.note(&observed, &call, &Answer::Stranger);
+    }
+    assert_eq!(index.observe(&uid()).unwrap().claims, [], "and left alone once it is known to be nobody's of ours");
+    assert_eq!(binding(&index, "attacker", "another", "attacker/lease"), Wishes::default());
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub fn cause(seen: &Observed, now: Time) -> Option<End> {
 }
 
 fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
-    if let Some(stale) = issue::stale(seen) {
+    if let Some(stale) = issue::stale(seen).or_else(|| changed_while_issuing(seen)) {
         return Some(End::new(EndReason::ApprovalStale, now, stale));
     }
     // What a terminal refusal rests on has to be there first.
@@ -74,6 +74,26 @@ fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
         return Some(End::new(EndReason::CreatedUnproven, now, message));
     }
     issue::refusal(seen, now).map(|refusals| denied(&refusals, now)).or_else(|| unanswered(seen, now))
+}
+
+/// What was made before the lifecycle or the agreement changed is not what is agreed to now.
+fn changed_while_issuing(seen: &Observed) -> Option<String> {
+    let lifecycle = seen.lifecycle()?;
+    let moved = seen.memory.bound.iter().find(|(grant, (namespace, role))| {
+        let now = lifecycle.spec.grant(grant);
+        now.is_none_or(|g| g.role_ref != *role || g.namespace.as_ref().unwrap_or(&seen.lease.namespace) != namespace)
+    });
+    if let Some((grant, _)) = moved {
+        return Some(format!("the lifecycle changed grant {grant} while the lease was being issued: ask again"));
+    }
+    let made = |child: &Child| matches!(seen.child(child), Known::Present(_));
+    let begun = made(&Child::Account)
+        || made(&Child::MintBinding)
+        || seen.grants().iter().any(|g| made(&Child::Binding(g.clone())));
+    let judged = begun && seen.enforcement == Enforcement::Enforced && seen.is_complete();
+    let standing = agreement::standing(seen).filter(|_| judged)?;
+    (standing.kind == ApprovalType::Required && !standing.may_be_agreed())
+        .then(|| "the agreement was taken back while the lease was being issued: ask again".to_owned())
 }
 
 /// Too few have agreed, and nobody who was not asked about could make them enough.

@@ -138,8 +138,12 @@ impl<'a> Draft<'a> {
         if standing.kind == ApprovalType::NotRequired {
             return;
         }
-        self.status.approvals = Some(approvals(standing));
+        let known = standing.known(&self.status);
+        self.status.approvals = Some(approvals(standing, known.len()));
         let counted = standing.counted.iter().map(|counted| (counted.decision, counted.repeats));
+        let own = |d: &DecisionSeen| d.spec.lease_ref.uid == self.seen.lease.uid.as_str();
+        let known: Vec<(&DecisionSeen, bool)> = known.into_iter().map(|d| (d, !own(d))).collect();
+        let counted = counted.chain(known);
         let before = std::mem::take(&mut self.status.decisions);
         for (decision, repeats) in counted.take(MAX_DECISIONS) {
             if !before.iter().any(|d| d.uid == decision.uid) {
@@ -190,9 +194,9 @@ pub(super) fn recorded(decision: &DecisionSeen, repeats: bool) -> DecisionStatus
 }
 
 /// How many must agree, and have.
-pub(super) fn approvals(standing: &Standing) -> Approvals {
+pub(super) fn approvals(standing: &Standing, known: usize) -> Approvals {
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    let (required, have) = (standing.required, standing.counted.len().min(standing.required));
+    let (required, have) = (standing.required, (standing.counted.len() + known).min(standing.required));
     Approvals {
         required: number(required),
         have: number(have),

@@ -8,7 +8,7 @@ use crate::{
     api::{
         ConditionStatus, Time,
         decision::DecisionType,
-        lifecycle::DeliveryType,
+        lifecycle::{ApprovalType, DeliveryType},
         quantities::seconds,
         reasons::{ConditionType, EndReason, Evidence, Happening, LeaseReason, Phase},
         status::{AccountIdentity, CredentialLeaseStatus},
@@ -84,8 +84,17 @@ fn record_end(draft: &mut Draft, end: &End) {
         }
         reason if reason.phase() == Phase::Failed => {
             // Issuing only begins, and can only fail, after the terms were met.
+            if seen_agreed(draft.seen) {
+                draft.agreed();
+            } else {
+                draft.condition(
+                    ConditionType::Approved,
+                    ConditionStatus::False,
+                    reason.as_str(),
+                    "what was agreed to is no longer so",
+                );
+            }
             draft
-                .agreed()
                 .condition(ConditionType::Issued, ConditionStatus::False, reason.as_str(), end.message.clone())
                 .record(Happening::Failed, &format!("{reason}: {}", end.message));
         }
@@ -247,4 +256,9 @@ impl Draft<'_> {
             self.decided(recorded(decision, false));
         }
     }
+}
+
+/// Whether whoever must agree does, as far as is known.
+fn seen_agreed(seen: &Observed) -> bool {
+    agreement::standing(seen).is_none_or(|s| s.kind != ApprovalType::Required || s.is_agreed())
 }

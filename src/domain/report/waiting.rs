@@ -103,10 +103,11 @@ pub fn awaiting(seen: &Observed, now: Time, standing: &Standing) -> CredentialLe
         draft.status.request_digest = Some(resolved.digest);
     }
     draft.decisions(standing);
-    let missing = standing.required.saturating_sub(standing.counted.len());
+    let have = standing.counted.len() + standing.known(&seen.lease.status).len();
+    let missing = standing.required.saturating_sub(have);
     let mut message =
         format!("waits until {} for {} who may approve{}", standing.until, people(missing), contact(standing));
-    if had_word && standing.counted.is_empty() {
+    if had_word && have == 0 {
         message.push_str("; earlier approvals no longer count");
     }
     for (decision, why) in &standing.ignored {
