@@ -9,8 +9,8 @@ use super::{
     call::{Call, Class, Next},
     ending,
     guards::PolicySeen,
-    observed::{DeciderSeen, DecisionSeen, Enforcement, Memory, Observed},
-    request,
+    observed::{Child, DeciderSeen, DecisionSeen, Enforcement, Memory, Observed},
+    request::{self, Roles},
     world::{Fault, START, World, rule, uid},
 };
 use crate::api::{
@@ -542,4 +542,43 @@ fn a_lease_that_its_approver_shortened_is_judged_by_the_life_that_was_agreed_to(
     world.policies.push(Arc::new(PolicySeen { name: "p".into(), spec }));
     world.run(&mut memory, at_rest);
     assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+}
+
+#[test]
+fn an_approval_that_is_taken_back_while_issuing_takes_everything_back() {
+    let (mut world, mut memory) = (asking(json!({})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    world.broken.push((|call| matches!(call, Call::WriteStatus(_)), Class::Transient));
+    world.run(&mut memory, |w| w.objects.contains_key(&Child::MintBinding));
+    world.decisions.clear();
+    world.broken.clear();
+    let before = world.now;
+    world.run(&mut memory, |w| active(w) || at_rest(w));
+    let ended = world.status.end_time.map(Time::as_millis);
+    assert!(world.ours().is_empty());
+    assert!(ended.is_some_and(|at| at <= before + 2000), "nobody agreed any more, and it was good until its deadline");
+}
+
+#[test]
+fn a_role_that_grew_does_not_keep_an_emergency_from_being_answered_where_growth_is_only_reported() {
+    let (mut world, mut memory) = (asking(json!({"type": "Retrospective", "timeout": "50s"})), Memory::default());
+    world.lifecycle.as_mut().unwrap()["terms"]["onRoleChange"] = json!("Report");
+    world.run(&mut memory, active);
+    world.rules = vec![rule(&["get", "list"])];
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired), "alice approved status.requestDigest in time");
+}
+
+#[test]
+fn groups_are_a_set() {
+    let world = World::new("TokenRequest");
+    let digest = |groups: &[&str]| {
+        let mut seen = world.observe(&Memory::default());
+        let spec = seen.lease.spec.as_mut().unwrap();
+        spec.requested_by.groups = groups.iter().map(|g| (*g).to_owned()).collect();
+        request::digest_of(&request::resolve(&seen, Roles::Watched).unwrap())
+    };
+    assert_eq!(digest(&["ci", "builders"]), digest(&["builders", "ci"]), "no authenticator keeps an order");
 }

@@ -3,6 +3,7 @@
 //! Tests share one control plane and one operator ([`support::Lab::shared`]) and separate themselves by namespace. Those that
 //! break either have their own ([`support::Lab::start`]).
 
+mod agreements;
 mod approvals;
 mod attacks;
 mod audiences;

@@ -122,7 +122,7 @@ impl Index {
         if inner.deleted.contains_key(&id.uid) {
             return Wishes::default();
         }
-        let epoch = inner.epoch(Source::Children(kind));
+        let (epoch, object) = (inner.epoch(Source::Children(kind)), id.uid.clone());
         let place = annotation.and_then(names::lease_in);
         let place = place.filter(|(namespace, _)| !forgeable || inner.may_grant_into(namespace, &id.namespace));
         inner.keep_child(&lease, ChildRow { kind, child, id, ours: !forgeable, foreign: false, epoch });
@@ -138,7 +138,7 @@ impl Index {
                 Wishes::visit(lease, &row.namespace.clone(), Lane::End)
             }
             // One that is not where an active lease has its own is looked at.
-            Some(row) if synced && forgeable && row.issued && inner.has_claims(&lease) => {
+            Some(row) if synced && forgeable && row.issued && inner.is_claim(&lease, &object) => {
                 Wishes::visit(lease, &row.namespace.clone(), Lane::Issue)
             }
             _ => Wishes::default(),

@@ -85,9 +85,10 @@ impl Inner {
         }
     }
 
-    /// Whether there is a binding of which nobody knows yet whose it is.
-    pub(super) fn has_claims(&self, lease: &LeaseUid) -> bool {
-        self.children.get(lease).into_iter().flatten().any(|row| !row.ours && !row.foreign)
+    /// Whether nobody knows yet whose this object is.
+    pub(super) fn is_claim(&self, lease: &LeaseUid, uid: &str) -> bool {
+        let mut rows = self.children.get(lease).into_iter().flatten();
+        rows.any(|row| row.id.uid == uid && !row.ours && !row.foreign)
     }
 
     pub(super) fn is_foreign(&mut self, lease: &LeaseUid, uid: &str) {
