@@ -21,7 +21,7 @@ pub struct List {
     /// In all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Only leases that wait for people to agree.
+    /// Only leases that wait for people to agree, and those that were issued before and still owe an answer.
     #[arg(long)]
     pub waiting: bool,
     /// Only those of them that you may approve, without your own.
@@ -46,9 +46,10 @@ const HEAD: [&str; 7] = ["NAME", "LIFECYCLE", "REQUESTER", "PHASE", "EXPIRES", "
 pub async fn run(global: &Global, flags: &List) -> Result<u8, Failure> {
     let cluster = connect(global).await?;
     let mut leases = fetch::leases(&cluster, flags.all_namespaces, &flags.filter).await?;
-    leases.retain(|lease| flags.ended || !lease::phase(lease).is_final());
     if flags.waiting || flags.for_me {
-        leases.retain(|lease| lease::phase(lease) == Phase::AwaitingApproval);
+        leases.retain(lease::waits_for_people);
+    } else {
+        leases.retain(|lease| flags.ended || !lease::phase(lease).is_final());
     }
     if flags.for_me && !leases.is_empty() {
         let (caller, may) = (cluster.whoami().await?, fetch::may_on(&cluster, "approve", &leases).await?);

@@ -40,9 +40,11 @@ use clap::{Parser, Subcommand};
 use connect::Global;
 use exit::Failure;
 
-/// Ask for short-lived credentials, decide about them, end them, and see what happened.
+const ABOUT: &str = "Ask for short-lived credentials, decide about them, end them, and see what happened.";
+
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-lease", bin_name = "kubectl lease", version, about)]
+#[command(name = "kubectl-lease", bin_name = "kubectl lease", version, about = ABOUT, long_about = None)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

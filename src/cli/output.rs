@@ -48,6 +48,15 @@ pub fn document(format: Format, object: &impl Serialize) -> Result<String, Failu
     }
 }
 
+/// An object without its managedFields, as kubectl shows it.
+fn bare(object: &impl Serialize) -> Result<serde_json::Value, Failure> {
+    let mut value = serde_json::to_value(object).map_err(|e| Failure::Other(format!("this cannot be written: {e}")))?;
+    if let Some(metadata) = value.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    Ok(value)
+}
+
 /// One object of the cluster, as `--output` says.
 ///
 /// # Errors
@@ -58,7 +67,7 @@ where
 {
     match format {
         Format::Name => Ok(qualified(object) + "\n"),
-        _ => document(format, object),
+        _ => document(format, &bare(object)?),
     }
 }
 
@@ -72,7 +81,10 @@ where
 {
     match format {
         Format::Name => Ok(objects.iter().map(|object| qualified(object) + "\n").collect()),
-        _ => document(format, &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects})),
+        _ => {
+            let items: Vec<serde_json::Value> = objects.iter().map(bare).collect::<Result<_, _>>()?;
+            document(format, &serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}))
+        }
     }
 }
 

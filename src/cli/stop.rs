@@ -124,8 +124,8 @@ pub async fn stop(global: &Global, flags: &Stop) -> Result<u8, Failure> {
 /// How many leases a stop is about, as a sentence; one that has been in force `since` then may have ended some already.
 async fn counted(cluster: &Cluster, scope: &Scope, hold: bool, since: Option<Time>) -> String {
     match tokio::time::timeout(COUNTING, count(cluster, scope, since)).await {
-        Ok(Ok(live)) if hold => format!("{} live on", text::count(live, "lease")),
-        Ok(Ok(live)) => format!("{} will end", text::count(live, "live lease")),
+        Ok(Ok(live)) if hold => format!("{} live on; whatever waits is refused", text::count(live, "lease")),
+        Ok(Ok(live)) => format!("{} will end; whatever waits is refused", text::count(live, "live lease")),
         Ok(Err(failure)) => format!("how many leases that is cannot be told: {failure}"),
         Err(_) => format!("how many leases that is could not be counted within {} s", COUNTING.as_secs()),
     }
@@ -200,13 +200,13 @@ fn described(stops: &[CredentialLeasePolicy]) -> Facts {
         let matched = stop.spec.r#match.clone().unwrap_or_default();
         let labels = |s: Option<Selector>| s.map(|s| pairs(&s.match_labels));
         let scope = match (labels(matched.grant_namespaces), labels(matched.lifecycle_namespaces)) {
-            (Some(labels), _) => format!("reaching {labels}"),
-            (None, Some(labels)) => format!("lifecycles {labels}"),
+            (Some(labels), _) => format!("whatever is granted into namespaces with {labels}"),
+            (None, Some(labels)) => format!("whatever is leased in namespaces with {labels}"),
             (None, None) => "everything".into(),
         };
         let since = stop.creation_timestamp().map(|t| format!(", since {}", t.0)).unwrap_or_default();
         let reason = stop.annotations().get(ANNOTATION_REASON).map(|r| format!(": {r}")).unwrap_or_default();
-        facts.say(&stop.name_any(), format!("{:?} of {scope}{since}{reason}", stop.spec.stop()));
+        facts.say(&stop.name_any(), format!("{:?}: {scope}{since}{reason}", stop.spec.stop()));
     }
     facts
 }

@@ -105,12 +105,13 @@ pub fn policy(name: &str, scope: &Scope, hold: bool, reason: Option<&str>) -> Cr
     }
 }
 
-/// Whether a stop ends a lease, or has ended it since it was made. Both clocks are the cluster's own.
+/// Whether a stop ends a lease that has been issued, or has ended it since it was made. Both clocks are the cluster's own.
 #[must_use]
 pub fn was_live(lease: &CredentialLease, since: Option<Time>) -> bool {
     let ended =
         lease.status.as_ref().filter(|s| s.end_reason == Some(EndReason::PolicyStopped)).and_then(|s| s.end_time);
-    !lease::is_over(lease) || since.zip(ended).is_some_and(|(since, ended)| ended >= since)
+    let issued = lease.status.as_ref().is_some_and(|s| s.issue_time.is_some());
+    (issued && !lease::is_over(lease)) || since.zip(ended).is_some_and(|(since, ended)| ended >= since)
 }
 
 /// `stop-<yyyymmdd>-<hhmmss>` in UTC: two stops are seldom made in one second.
@@ -172,7 +173,9 @@ mod tests {
         let (since, before) = ("2026-11-24T12:00:00Z", "2026-11-24T11:59:59Z");
         let counts =
             |lease: &CredentialLease, since: Option<&str>| was_live(lease, since.map(|at| at.parse().unwrap()));
-        assert!(counts(&waiting(|_| {}), None) && counts(&waiting(|_| {}), Some(since)));
+        let live = waiting(|l| l["status"]["issueTime"] = json!(before));
+        assert!(counts(&live, None) && counts(&live, Some(since)));
+        assert!(!counts(&waiting(|_| {}), None), "what waits is refused, not ended");
         assert!(counts(&ended("PolicyStopped", since), Some(since)));
         assert!(!counts(&ended("PolicyStopped", since), None), "one that is not made yet has ended nothing");
         assert!(!counts(&ended("PolicyStopped", before), Some(since)), "another stop did");

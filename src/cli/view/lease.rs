@@ -1,9 +1,8 @@
 //! What commands ask about a lease.
 
-use crate::api::{
-    CredentialLease, Time,
-    reasons::{EndReason, Phase},
-    status::ResolvedRequest,
+use crate::{
+    api::{CredentialLease, Time, reasons::Phase, status::ResolvedRequest},
+    domain::agreement,
 };
 
 /// `<namespace>/<name>`.
@@ -36,10 +35,16 @@ pub fn is_over(lease: &CredentialLease) -> bool {
     phase(lease).is_final() || phase(lease) == Phase::Ending
 }
 
-/// Whether it was issued without an answer in time: one that comes now lifts what its lifecycle is held by.
+/// Whether it was issued before anybody agreed, and nobody has answered for it yet: also one that has ended owes its answer.
 #[must_use]
 pub fn is_unanswered(lease: &CredentialLease) -> bool {
-    lease.status.as_ref().and_then(|s| s.end_reason) == Some(EndReason::ApprovalMissing)
+    lease.status.as_ref().is_some_and(|s| agreement::owed(s, &lease.spec.requested_by.username).is_some())
+}
+
+/// Whether it waits for somebody's word.
+#[must_use]
+pub fn waits_for_people(lease: &CredentialLease) -> bool {
+    phase(lease) == Phase::AwaitingApproval || is_unanswered(lease)
 }
 
 /// The resolved document.
@@ -48,10 +53,11 @@ pub fn request(lease: &CredentialLease) -> Option<&ResolvedRequest> {
     lease.status.as_ref().and_then(|s| s.request.as_ref())
 }
 
-/// Until when it lives.
+/// Until when it lives, or would have; nothing for one that was never issued and will not be.
 #[must_use]
 pub fn expires(lease: &CredentialLease) -> Option<Time> {
-    lease.status.as_ref().and_then(|s| s.expiration_time)
+    let status = lease.status.as_ref().filter(|s| s.issue_time.is_some() || !is_over(lease))?;
+    status.expiration_time
 }
 
 /// When it was created, by the API server's clock.

@@ -154,6 +154,9 @@ pub fn concerns(lease: &CredentialLease) -> Vec<Condition> {
             c.status == ConditionStatus::True
         } else if is(ConditionType::Active) || is(ConditionType::Reconciling) {
             false
+        } else if is(ConditionType::Approved) && c.status == ConditionStatus::Unknown {
+            // To wait for people is as it should be.
+            false
         } else if is(ConditionType::Revoked) {
             over && c.status != ConditionStatus::True || c.status == ConditionStatus::Unknown
         } else {
