@@ -441,14 +441,6 @@ impl<'a> Bench<'a> {
         let seen = timeout(PATIENCE, world.wait_for(so)).await.ok()?.ok()?;
         seen.leases.get(uid).cloned()
     }
-
-    /// The log of the operator that runs now.
-    pub async fn log_tail(&self) -> String {
-        let operator = self.operator.lock().await;
-        let log = operator.as_ref().and_then(|o| o.log().ok()).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(10)..].join("\n")
-    }
 }
 
 fn phase(lease: &CredentialLease) -> Option<Phase> {

@@ -14,7 +14,7 @@ mod proxy;
 mod support;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -37,7 +37,7 @@ const SEED: u64 = 7;
 
 struct Score {
     run: usize,
-    not_reached: Vec<String>,
+    not_reached: Vec<Plan>,
     broken: Vec<(String, String)>,
 }
 
@@ -83,10 +83,21 @@ async fn run() -> Result<usize> {
     for (why, n) in &plans.pruned {
         println!("pruned {n}: {why}");
     }
-    let rounds = plan::rounds(chosen, width);
     let mut score = Score { run: 0, not_reached: vec![], broken: vec![] };
     let mut skipped = 0;
-    for (n, round) in evenly(rounds).into_iter().enumerate() {
+    let mut rounds: VecDeque<Vec<Plan>> = evenly(plan::rounds(chosen, width)).into();
+    let (mut n, mut again) = (0, false);
+    loop {
+        let Some(round) = rounds.pop_front() else {
+            if again || score.not_reached.is_empty() {
+                break;
+            }
+            // A crash that was meant for another lease may have kept a call from being made.
+            again = true;
+            rounds.extend(std::mem::take(&mut score.not_reached).chunks(width).map(<[Plan]>::to_vec));
+            continue;
+        };
+        n += 1;
         if !full && begun.elapsed() > BUDGET {
             skipped += round.len();
             continue;
@@ -104,7 +115,7 @@ async fn run() -> Result<usize> {
         );
     }
     if !score.broken.is_empty() {
-        println!("the operator's last words:\n{}", bench.log_tail().await);
+        println!("the operators' logs are in {}", lab.plane.dir().display());
     }
     for plan in &score.not_reached {
         println!("not reached: {plan}");
@@ -177,7 +188,7 @@ impl Score {
     fn add(&mut self, plans: &[Plan], (lives, audit): &Watched, usual: &BTreeMap<Flow, Undisturbed>) {
         for (plan, life) in plans.iter().zip(lives) {
             if life.unsprung > 0 && life.unsprung == plan.traps.len() {
-                self.not_reached.push(plan.to_string());
+                self.not_reached.push(plan.clone());
             } else {
                 self.run += 1;
             }

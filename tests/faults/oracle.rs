@@ -185,7 +185,7 @@ fn status(plan: &Plan, life: &Life, usual: &Undisturbed) -> Vec<String> {
     let (phase, reason) = end(life);
     let gave_up = plan.traps.iter().any(|t| t.fault.is_final())
         && phase == Some(Phase::Failed)
-        && matches!(reason, Some(EndReason::MissingRight | EndReason::Rejected | EndReason::NameCollision));
+        && matches!(reason, Some(EndReason::MissingRight | EndReason::Rejected));
     if usual.end != Some((phase, reason)) && !gave_up {
         broken.push(format!("ended as {phase:?} by {reason:?}, undisturbed {:?}", usual.end));
     }

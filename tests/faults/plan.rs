@@ -162,8 +162,8 @@ pub struct Course {
 
 /// How many faults, the first of them, and the weather.
 type Kind = (usize, Option<Fault>, Weather);
-/// The weather; how many crashes, and when the first one comes.
-type Group = (Weather, Option<(usize, Stage)>);
+/// The weather, and how many crashes.
+type Group = (Weather, usize);
 
 /// Every plan there is, and how many were left out for which reason.
 #[derive(Debug, Default)]
@@ -256,16 +256,20 @@ fn pruned(key: &str, stage: Stage, fault: Fault) -> Option<&'static str> {
     }
 }
 
-/// Packs plans into rounds of at most `width` that may run side by side: those that kill the operator apart, and those of one
-/// stage together, so that one kill is the crash of all of them.
+/// Packs plans into rounds of at most `width` that may run side by side: those that kill the operator apart, and in the order of
+/// their stages, so that one kill is the crash of many.
 pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize) -> Vec<Vec<Plan>> {
-    let mut groups: BTreeMap<Group, Vec<Plan>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<(Stage, Plan)>> = BTreeMap::new();
     for (stage, plan) in plans {
-        let crashes = plan.traps.first().is_some_and(|t| t.fault.crashes());
-        groups.entry((plan.weather, crashes.then_some((plan.traps.len(), stage)))).or_default().push(plan);
+        let crashes = plan.traps.iter().filter(|t| t.fault.crashes()).count();
+        groups.entry((plan.weather, crashes)).or_default().push((stage, plan));
     }
-    let chunks = groups.into_values().flat_map(|group| group.chunks(width).map(<[Plan]>::to_vec).collect::<Vec<_>>());
-    chunks.collect()
+    let mut rounds = vec![];
+    for mut group in groups.into_values() {
+        group.sort_by_key(|(stage, _)| *stage);
+        rounds.extend(group.chunks(width).map(|some| some.iter().map(|(_, plan)| plan.clone()).collect()));
+    }
+    rounds
 }
 
 /// How long a call is delayed.
