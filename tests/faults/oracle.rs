@@ -170,11 +170,11 @@ fn counts(plan: &Plan, life: &Life, usual: &Undisturbed, audit: &[Record]) -> Ve
 /// Whoever is asked to wait waits.
 fn pauses(life: &Life) -> Vec<String> {
     let throttled = life.calls.iter().filter(|c| c.fault == Some(Fault::Answer(429)));
+    // What was asked side by side was on its way before the answer came.
+    let pause = 0.3..RETRY_AFTER.as_secs_f64() - 0.05;
     let too_soon = throttled.filter(|asked| {
         let wait = |at: Timestamp| at.duration_since(asked.at).as_secs_f64();
-        life.calls
-            .iter()
-            .any(|c| c.key == asked.key && c.at > asked.at && wait(c.at) < RETRY_AFTER.as_secs_f64() - 0.05)
+        life.calls.iter().any(|c| c.key == asked.key && pause.contains(&wait(c.at)))
     });
     too_soon.map(|c| format!("{} was called again before the Retry-After of a 429 was over", c.key)).collect()
 }
