@@ -37,6 +37,8 @@ const SEED: u64 = 7;
 
 struct Score {
     run: usize,
+    /// Of those, the ones whose second crash had no call left to come at.
+    half: usize,
     not_reached: Vec<Plan>,
     broken: Vec<(String, String)>,
 }
@@ -83,7 +85,7 @@ async fn run() -> Result<usize> {
     for (why, n) in &plans.pruned {
         println!("pruned {n}: {why}");
     }
-    let mut score = Score { run: 0, not_reached: vec![], broken: vec![] };
+    let mut score = Score { run: 0, half: 0, not_reached: vec![], broken: vec![] };
     let mut skipped = 0;
     let mut rounds: VecDeque<Vec<Plan>> = evenly(plan::rounds(chosen, width)).into();
     let (mut n, mut again) = (0, false);
@@ -131,6 +133,7 @@ async fn run() -> Result<usize> {
         score.not_reached.len(),
         begun.elapsed().as_secs()
     );
+    println!("of {} pairs the recovery was over before the second crash", score.half);
     println!("plans run: {}, invariants broken: {}", score.run, score.broken.len());
     drop(bench);
     if score.broken.is_empty() {
@@ -191,6 +194,7 @@ impl Score {
                 self.not_reached.push(plan.clone());
             } else {
                 self.run += 1;
+                self.half += usize::from(life.unsprung > 0);
             }
             let Some(usual) = usual.get(&plan.flow) else { continue };
             for what in oracle::judge(plan, life, usual, audit) {

@@ -162,8 +162,8 @@ pub struct Course {
 
 /// How many faults, the first of them, and the weather.
 type Kind = (usize, Option<Fault>, Weather);
-/// The weather, and how many crashes.
-type Group = (Weather, usize);
+/// The weather, how many crashes, and whether they come after the end.
+type Group = (Weather, usize, bool);
 
 /// Every plan there is, and how many were left out for which reason.
 #[derive(Debug, Default)]
@@ -262,7 +262,9 @@ pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize) -> Vec<Vec<Plan>> {
     let mut groups: BTreeMap<Group, Vec<(Stage, Plan)>> = BTreeMap::new();
     for (stage, plan) in plans {
         let crashes = plan.traps.iter().filter(|t| t.fault.crashes()).count();
-        groups.entry((plan.weather, crashes)).or_default().push((stage, plan));
+        // What is asked then rests on what this process remembers: an earlier crash of another lease would change the course.
+        let proves = crashes > 0 && stage == Stage::Proof;
+        groups.entry((plan.weather, crashes, proves)).or_default().push((stage, plan));
     }
     let mut rounds = vec![];
     for mut group in groups.into_values() {
