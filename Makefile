@@ -35,11 +35,17 @@ build: tools ## the operator and the plugin, optimised: target/release/leasehold
 .PHONY: test
 test: tools ## everything that must hold: format, lints, generated files, all tests
 	$(call step,format,cargo fmt --all --check)
-	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings)
+	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults -- -D warnings)
 	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
 	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,tests,RUST_TEST_THREADS=1 cargo test --workspace)
+
+.PHONY: faults
+faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FULL=1 for all, SEED=n, PLAN='name'
+	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
+	$(call step,build,cargo test --test faults --no-run)
+	@cargo test --quiet --test faults
 
 .PHONY: generate
 generate: tools ## writes crds/ and docs/reference/ from the code

@@ -48,11 +48,21 @@ struct Lease {
     failures: u32,
     /// Whether the failures are those of an end.
     ending: bool,
+    /// Until when the API server has asked not to be called, in milliseconds.
+    quiet_until: i64,
     /// Tells a running visit to stop after its current call.
     interrupt: Arc<AtomicBool>,
 }
 
 type Done = (Key, Again);
+
+impl Lease {
+    /// Until when a visit in this lane has to wait, because the API server has asked for a pause (`Retry-After`): whatever changes
+    /// meanwhile is no reason to call it earlier. An end that was not tried yet does not wait for what issuing was told.
+    fn held_until(&self, lane: Lane, now: i64) -> Option<i64> {
+        (self.quiet_until > now && (self.ending || lane == Lane::Issue)).then_some(self.quiet_until)
+    }
+}
 
 impl Engine {
     /// An engine that serves `wishes`; `beat` is touched whenever the loop goes round.
@@ -74,6 +84,10 @@ impl Engine {
                     self.agenda.done(visit.key, []);
                     continue;
                 };
+                if let Some(until) = lease.held_until(visit.lane, now) {
+                    self.agenda.done(visit.key, [(visit.lane, until)]);
+                    continue;
+                }
                 lease.interrupt.store(false, Ordering::Relaxed);
                 let (context, uid, interrupt) = (self.context.clone(), lease.uid.clone(), lease.interrupt.clone());
                 let handle =
@@ -116,6 +130,7 @@ impl Engine {
             namespace: wish.namespace.clone(),
             failures: 0,
             ending: false,
+            quiet_until: 0,
             interrupt: Arc::default(),
         });
         let at = wish.at.map_or_else(|| self.context.clock.now().as_millis(), crate::api::Time::as_millis);
@@ -161,9 +176,11 @@ impl Engine {
                         Some((lane, asked)) => {
                             lease.failures = lease.failures.saturating_add(1);
                             lease.ending = lane == Lane::Retry;
-                            let pause = pause(lease.failures).max(asked.unwrap_or_default());
-                            wishes
-                                .push((lane, now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))));
+                            let later = |pause: Duration| {
+                                now.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
+                            };
+                            lease.quiet_until = asked.map_or(0, later);
+                            wishes.push((lane, later(pause(lease.failures).max(asked.unwrap_or_default()))));
                         }
                         None => lease.failures = 0,
                     }
@@ -198,6 +215,24 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_that_the_api_server_asked_for_holds_every_visit_but_the_first_try_of_an_end() {
+        let asked = |ending| Lease {
+            uid: LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap(),
+            namespace: "payments".into(),
+            failures: 1,
+            ending,
+            quiet_until: 2000,
+            interrupt: Arc::default(),
+        };
+        for (ending, lane, held) in
+            [(false, Lane::Issue, true), (false, Lane::End, false), (true, Lane::End, true), (true, Lane::Retry, true)]
+        {
+            assert_eq!(asked(ending).held_until(lane, 1000), held.then_some(2000), "{ending} {lane:?}");
+            assert_eq!(asked(ending).held_until(lane, 2000), None);
+        }
+    }
 
     #[test]
     fn pauses_grow_to_the_cap_and_never_vanish() {

@@ -76,6 +76,16 @@ fn a_fault_at_any_call_ends_the_same() {
 }
 
 #[test]
+fn a_deletion_that_failed_is_repeated_once() {
+    let deletes = |call: &Call| matches!(call, Call::Delete { child: Child::Secret, .. });
+    let at = 1 + whole_life("Secret", false, vec![]).calls.iter().position(deletes).unwrap();
+    for fault in Fault::ALL {
+        let world = whole_life("Secret", false, vec![(at, fault)]);
+        assert!(world.calls.iter().filter(|call| deletes(call)).count() <= 2, "{fault:?}: {:?}", kinds(&world));
+    }
+}
+
+#[test]
 fn two_faults_end_the_same() {
     for delivery in ["Secret", "TokenRequest"] {
         let calls = whole_life(delivery, false, vec![]).calls.len() + 4;

@@ -198,6 +198,8 @@ fn deleted(seen: &mut Observed, child: &Child, id: &ObjectId) {
     }
     if *child == Child::Secret {
         seen.memory.secret = Some(Known::Absent);
+        let recorded = seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref());
+        seen.memory.secret_deleted |= recorded.is_some_and(|secret| secret.uid == id.uid);
     }
     seen.strays.retain(|(_, stray)| stray.uid != id.uid);
 }

@@ -190,6 +190,8 @@ pub struct Memory {
     pub refused: bool,
     /// The delivered Secret, before a status has it.
     pub secret: Option<Known>,
+    /// The Secret that the status names was deleted, and the status does not tell yet.
+    pub secret_deleted: bool,
     /// When the Secret was last looked at.
     pub secret_seen: Option<Time>,
     /// A place in the quotas is held.
@@ -477,7 +479,8 @@ pub fn secret_known(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Op
     let recorded = lease.status.credential.as_ref().and_then(|c| c.secret.as_ref());
     if let Some(secret) = recorded {
         let id = ObjectId { namespace: lease.namespace.clone(), name: secret.name.clone(), uid: secret.uid.clone() };
-        return Some(if secret.deletion_time.is_some() { Known::Absent } else { Known::Present(id) });
+        let gone = secret.deletion_time.is_some() || memory.secret_deleted;
+        return Some(if gone { Known::Absent } else { Known::Present(id) });
     }
     if let Some(known) = &memory.secret {
         return Some(known.clone());

@@ -1,6 +1,10 @@
 //! The operator under test: the shipped executable, as the shipped service account, with no right beyond the shipped ones.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use leasehold_harness::{ControlPlane, Process, eventually};
@@ -30,6 +34,11 @@ impl Operator {
     /// Starts one and waits for nothing.
     pub async fn launch(plane: &ControlPlane, label: &str, flags: &[&str]) -> Result<Self> {
         let kubeconfig = Self::kubeconfig(plane, label).await?;
+        Self::launch_as(plane, label, &kubeconfig, flags)
+    }
+
+    /// Starts one with this kubeconfig and waits for nothing.
+    pub fn launch_as(plane: &ControlPlane, label: &str, kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
         // By the environment, so that a test's flag may say otherwise.
