@@ -6,7 +6,7 @@
 
 use super::{
     independence,
-    observed::{DecisionSeen, Observed},
+    observed::{DeciderSeen, DecisionSeen, Observed},
     request,
 };
 use crate::api::{
@@ -126,11 +126,15 @@ fn mismatch(seen: &Observed, decision: &DecisionSeen) -> Option<Why> {
 #[must_use]
 pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
     let terms = seen.terms()?.approval;
-    let kind = terms.kind.value;
-    let until = seen.lease.created.plus(terms.timeout);
+    // A lease that was issued before anybody agreed owes the answer that was asked for then, whatever the terms say by now.
+    let owes = seen.lease.status.approvals.as_ref().filter(|a| seen.issued() && a.have < a.required);
+    let kind = if owes.is_some() { ApprovalType::Retrospective } else { terms.kind.value };
+    let asked = owes.and_then(|a| a.until).unwrap_or_else(|| seen.lease.created.plus(terms.timeout));
+    let count = owes.map_or(terms.count, |a| a.required);
+    let until = asked;
     let mut standing = Standing {
         kind,
-        required: if kind == ApprovalType::NotRequired { 0 } else { usize::try_from(terms.count).unwrap_or(1) },
+        required: if kind == ApprovalType::NotRequired { 0 } else { usize::try_from(count).unwrap_or(1) },
         counted: vec![],
         unasked: vec![],
         ignored: vec![],
@@ -156,22 +160,43 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
         let why = mismatch(seen, decision)
             .or_else(|| faulty(seen, decision, &resolved, if repeats { None } else { Some(until) }))
             .or_else(|| standing.has_word_of(decision).then_some(Why::SamePerson));
-        match (why, seen.learned.deciders.get(&decision.uid)) {
+        let why = why.or_else(|| dependent(decision, terms.independence));
+        match (why, word_on(seen, decision)) {
             (Some(why), _) => standing.ignored.push((decision, why)),
             (None, None) => standing.unasked.push(decision),
             (None, Some(decider)) if !decider.may => standing.ignored.push((decision, Why::MayNotApprove)),
-            (None, Some(decider))
-                if terms.independence == Independence::Required
-                    && (decider.acts_as_requester
-                        || decision.spec.independence == Some(Independence::Recorded)
-                        || independence::is_account(&decision.spec.decided_by.username)) =>
-            {
+            (None, Some(decider)) if terms.independence == Independence::Required && decider.acts_as_requester => {
                 standing.ignored.push((decision, Why::NotIndependent));
             }
             (None, Some(_)) => standing.counted.push(Counted { decision, repeats }),
         }
     }
     Some(standing)
+}
+
+/// What the decision itself says about its independence: nobody has to be asked about that.
+fn dependent(decision: &DecisionSeen, independence: Independence) -> Option<Why> {
+    let says = decision.spec.independence == Some(Independence::Recorded)
+        || independence::is_account(&decision.spec.decided_by.username);
+    (independence == Independence::Required && says).then_some(Why::NotIndependent)
+}
+
+/// What the authorizer has said about whoever decided: each person is asked about once, however often he decides.
+fn word_on<'a>(seen: &'a Observed, decision: &DecisionSeen) -> Option<&'a DeciderSeen> {
+    let who = |d: &DecisionSeen| {
+        let by = &d.spec.decided_by;
+        (
+            by.username.clone(),
+            by.uid.clone(),
+            by.groups.clone(),
+            d.spec.requester.clone(),
+            d.spec.lifecycle_ref.name.clone(),
+        )
+    };
+    seen.learned.deciders.get(&decision.uid).or_else(|| {
+        let same = seen.decisions.iter().filter(|d| d.uid != decision.uid && d.spec.decision == decision.spec.decision);
+        same.filter(|d| who(d) == who(decision)).find_map(|d| seen.learned.deciders.get(&d.uid))
+    })
 }
 
 impl Standing<'_> {

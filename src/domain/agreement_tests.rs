@@ -582,3 +582,67 @@ fn groups_are_a_set() {
     };
     assert_eq!(digest(&["ci", "builders"]), digest(&["builders", "ci"]), "no authenticator keeps an order");
 }
+
+#[test]
+fn whoever_waited_when_nobody_is_asked_any_more_owes_no_answer() {
+    let (mut world, mut memory) = (asking(json!({"timeout": "40s"})), Memory::default());
+    world.run(&mut memory, waits);
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": "NotRequired"});
+    world.run(&mut memory, active);
+    assert_eq!(world.status.approvals, None);
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+}
+
+#[test]
+fn a_shorter_life_that_covers_a_request_without_a_ttl_is_what_is_issued() {
+    let terms = json!({"ttl": {"max": "1h"}, "delivery": ["TokenRequest"], "approval": {"maxRepeat": "1h"}});
+    let fresh = || {
+        let mut world = World::new("TokenRequest");
+        (world.ttl, world.lifecycle.as_mut().unwrap()["terms"]) = (None, terms.clone());
+        world
+    };
+    let (mut first, mut memory) = (fresh(), Memory::default());
+    first.run(&mut memory, waits);
+    let mut word = word(&first, "alice", "Approved", -60);
+    (word.spec.repeat_for, word.spec.max_ttl) = (Some("30m".parse().unwrap()), Some("10m".parse().unwrap()));
+    word.spec.lease_ref.uid = "6f2c8a8e-0000-4000-8000-000000000000".into();
+    let (mut world, mut memory) = (fresh(), Memory::default());
+    world.decisions.push(word);
+    world.run(&mut memory, |w| active(w) || at_rest(w));
+    assert!(active(&world), "{:?}", world.status.conditions);
+    assert_eq!(world.status.expiration_time, Some(Time::from_millis(START + 600_000)));
+    assert_eq!(world.status.request_digest, first.status.request_digest);
+}
+
+#[test]
+fn however_often_somebody_decides_he_is_asked_about_once() {
+    let (mut world, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
+    world.run(&mut memory, waits);
+    world.deciders.insert("mallory".into(), DeciderSeen { may: true, acts_as_requester: true });
+    for n in 0..60 {
+        let mut word = word(&world, "mallory", "Approved", 10);
+        word.uid = format!("mallory-{n}");
+        world.decisions.push(word);
+        let mut recorded = world.decisions[0].clone();
+        recorded.uid = format!("recorded-{n}");
+        recorded.spec.independence = Some(crate::api::lifecycle::Independence::Recorded);
+        world.decisions.push(recorded);
+    }
+    world.calls.clear();
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::ApprovalTimeout));
+    let asked = world.calls.iter().filter(|call| matches!(call, Call::CheckDecider { .. })).count();
+    assert!(asked <= 4, "{asked} questions about one person");
+}
+
+#[test]
+fn an_answer_is_judged_by_what_was_asked_for_when_the_lease_was_issued() {
+    let (mut world, mut memory) = (asking(json!({"type": "Retrospective", "timeout": "50s"})), Memory::default());
+    world.run(&mut memory, active);
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": "NotRequired"});
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::Expired));
+}

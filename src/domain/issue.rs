@@ -28,6 +28,7 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
     let decided = checks(seen).or_else(|| confirm(seen, now));
     decided
         .or_else(|| agree(seen, now))
+        .or_else(|| note(seen, now))
         .or_else(|| schedule(seen, now))
         .or_else(|| ask(seen, tidy(seen)))
         .or_else(|| place(seen))
@@ -103,8 +104,11 @@ pub(super) fn deciders(seen: &Observed) -> Vec<Call> {
     // those who were asked about before are not again: they are when it counts.
     let missing = standing.required.saturating_sub(standing.counted.len());
     let known = if standing.may_be_agreed() { vec![] } else { standing.known(&seen.lease.status) };
-    let next = standing.unasked.iter().filter(|d| !known.iter().any(|k| k.uid == d.uid)).take(missing);
-    next.map(|d| Call::CheckDecider { decision: d.uid.clone() }).collect()
+    let unknown = standing.unasked.iter().filter(|d| !known.iter().any(|k| k.uid == d.uid));
+    let calls: Vec<Call> = unknown.map(|d| Call::CheckDecider { decision: d.uid.clone() }).collect();
+    // One whose question fails keeps no other from being asked about.
+    let untried: Vec<Call> = calls.iter().filter(|call| seen.failure_of(call).is_none()).cloned().collect();
+    (if untried.is_empty() { calls } else { untried }).into_iter().take(missing).collect()
 }
 
 /// Waits until enough people have agreed.
@@ -112,6 +116,14 @@ fn agree(seen: &Observed, now: Time) -> Option<Next> {
     let standing = agreement::standing(seen)?;
     let waits = standing.kind == ApprovalType::Required && !standing.is_agreed();
     waits.then(|| pause(seen, report::awaiting(seen, now, &standing), None))
+}
+
+/// What was agreed to for an earlier request is written down before anything is made of it: the account's name will tell a
+/// shorter life where the agreement has one, and not what was asked for.
+fn note(seen: &Observed, now: Time) -> Option<Next> {
+    let standing = agreement::standing(seen)?;
+    let unwritten = seen.lease.status.request.is_none() && !standing.counted.is_empty();
+    unwritten.then(|| pause(seen, report::agreed(seen, now), Some(Lane::Issue)))
 }
 
 /// Waits until its time has come. Whoever is visited then knows nothing of this visit: everything is asked again.

@@ -20,23 +20,18 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
-    let namespaces: Vec<Call> =
-        seen.unknown_namespaces().into_iter().map(|name| Call::ReadNamespace { name }).collect();
-    if seen.synced && !namespaces.is_empty() {
-        return attempt(seen, Lane::Issue, namespaces, wishes);
-    }
-    let tidy = issue::tidy(seen);
-    if tidy.iter().any(|call| seen.failure_of(call).is_none()) {
-        return attempt(seen, Lane::Issue, tidy, wishes);
-    }
-    let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
-    if let Some(due) = due {
-        // One that has passed is no wish: whoever could not be asked about is asked again after a pause.
-        wishes.extend(due.until.filter(|until| *until > now).map(|until| (Lane::End, until)));
-        let calls = issue::deciders(seen);
-        if !calls.is_empty() {
-            return attempt(seen, Lane::Issue, calls, wishes);
+    let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
+    // One that has passed is no wish: whoever could not be asked about is asked again after a pause.
+    wishes.extend(owes.and_then(|a| a.until).filter(|until| *until > now).map(|until| (Lane::End, until)));
+    let mut failing = false;
+    for calls in
+        [unknown_namespaces(seen), issue::tidy(seen), if owes.is_some() { issue::deciders(seen) } else { vec![] }]
+    {
+        let untried: Vec<Call> = calls.iter().filter(|call| seen.failure_of(call).is_none()).cloned().collect();
+        if !untried.is_empty() {
+            return Next::Do(Lane::Issue, untried);
         }
+        failing |= !calls.is_empty();
     }
     if seen.memory.token.is_some()
         && seen.memory.control == Control::NotAsked
@@ -57,7 +52,13 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
         }
         wishes.push((Lane::Issue, if due <= now { now.plus_millis(SECRET_PROBE_MILLIS) } else { due }));
     }
-    Next::Rest { wishes, backoff: None }
+    Next::Rest { wishes, backoff: failing.then_some(Lane::Issue) }
+}
+
+/// Namespaces have to be known before policies judge a live lease.
+fn unknown_namespaces(seen: &Observed) -> Vec<Call> {
+    let names = if seen.synced { seen.unknown_namespaces() } else { vec![] };
+    names.into_iter().map(|name| Call::ReadNamespace { name }).collect()
 }
 
 /// The earlier of the lease's end and the lifecycle's.

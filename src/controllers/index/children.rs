@@ -7,10 +7,11 @@ use super::{Inner, Source, rows::ChildRow};
 use crate::{
     api::{lifecycle::Grant, names::LeaseUid},
     cluster::fence::Kind,
+    controllers::packed::Packed,
     domain::observed::{self, Child, Known, LeaseSeen, Memory, ObjectId},
 };
 
-/// The most RoleBindings that are kept of a lease without knowing whose they are.
+/// The most RoleBindings of one namespace that are kept of a lease without knowing whose they are.
 const MOST_CLAIMS: usize = 32;
 
 pub(super) fn kind_of(child: &Child) -> Kind {
@@ -72,8 +73,10 @@ impl Inner {
     }
 
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
+        let recorded = self.recorded_bindings(lease, &row);
         let rows = self.children.entry(lease.clone()).or_default();
-        let full = !row.ours && rows.iter().filter(|r| !r.ours).count() >= MOST_CLAIMS;
+        let here = rows.iter().filter(|r| !r.ours && r.id.namespace == row.id.namespace).count();
+        let full = !row.ours && here >= MOST_CLAIMS && !recorded.contains(&row.id.uid);
         match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
             Some(known) => {
                 row.ours |= known.ours;
@@ -83,6 +86,14 @@ impl Inner {
             None if full => {}
             None => rows.push(row),
         }
+    }
+
+    /// UIDs of the bindings that the lease's status tells of; only looked up where a row could have to be left out.
+    fn recorded_bindings(&self, lease: &LeaseUid, row: &ChildRow) -> Vec<String> {
+        let many = self.children.get(lease).is_some_and(|rows| rows.len() >= MOST_CLAIMS);
+        let packed = self.leases.get(lease).filter(|_| many && !row.ours).and_then(|row| row.packed.as_ref());
+        let status = packed.and_then(Packed::unpack).and_then(|lease| lease.status);
+        status.into_iter().flat_map(|s| s.bindings).map(|b| b.uid).collect()
     }
 
     /// Whether nobody knows yet whose this object is.

@@ -11,6 +11,7 @@ use crate::{
     domain::{
         agenda::Lane,
         observed::{DecisionSeen, ObjectId},
+        terms,
     },
 };
 
@@ -68,7 +69,7 @@ impl Decisions {
             let until = d.spec.repeat_for.map(|repeat| d.created.plus(repeat));
             until.is_some_and(|until| about.created <= until)
                 && d.spec.lease_ref.uid != about.lease.as_str()
-                && !self.is_taken_back(d)
+                && !self.is_taken_back(namespace, d)
         };
         let approvals = own.into_iter().chain(rows(repeating).into_iter().filter(covers)).take(MOST);
         // What ends a lease is the first word against it that counts; the newest are looked at for an answer that came late.
@@ -88,13 +89,21 @@ impl Decisions {
         found
     }
 
+    /// Whether an approval of the same lease is still kept: as long as that may cover something, a word against it has to be too.
+    fn has_approval_for(&self, word: &DecisionSeen) -> bool {
+        self.of_lease(&word.spec.lease_ref.uid).any(|row| row.seen.spec.decision == DecisionType::Approved)
+    }
+
+    fn of_lease(&self, lease: &str) -> impl Iterator<Item = &Row> {
+        self.by_lease.get(lease).into_iter().flatten().filter_map(|uid| self.rows.get(uid))
+    }
+
     /// Whether somebody else has denied or revoked the lease that an approval was made for: then it covers nothing more.
-    fn is_taken_back(&self, approval: &DecisionSeen) -> bool {
-        let of = |uids: Option<&BTreeSet<String>>| -> Vec<&DecisionSeen> {
-            uids.into_iter().flatten().filter_map(|uid| self.rows.get(uid)).map(|row| &*row.seen).collect()
-        };
-        of(self.by_lease.get(&approval.spec.lease_ref.uid)).into_iter().any(|d| {
-            d.spec.decision != DecisionType::Approved
+    fn is_taken_back(&self, namespace: &str, approval: &DecisionSeen) -> bool {
+        self.of_lease(&approval.spec.lease_ref.uid).any(|row| {
+            let d = &row.seen;
+            row.namespace == namespace
+                && d.spec.decision != DecisionType::Approved
                 && d.spec.lifecycle_ref.name == approval.spec.lifecycle_ref.name
                 && d.spec.requester == approval.spec.requester
                 && d.spec.decided_by.username != d.spec.requester
@@ -173,8 +182,11 @@ impl Index {
         let over = |row: &&Row| {
             let lease = LeaseUid::parse(&row.seen.spec.lease_ref.uid);
             let gone = lease.is_none_or(|uid| !inner.leases.contains_key(&uid));
-            let covers = row.seen.spec.repeat_for.map_or(0, |d| d.as_secs().saturating_mul(1000));
+            // An approval may cover a request that is scheduled for long after it.
+            let covers =
+                row.seen.spec.repeat_for.map_or(0, |d| d.as_secs().saturating_mul(1000) + terms::MAX_AHEAD_MILLIS);
             gone && now.since(row.seen.created) > retention.saturating_add(covers)
+                && (row.seen.spec.decision == DecisionType::Approved || !inner.decisions.has_approval_for(&row.seen))
         };
         let rows = inner.decisions.rows.values().filter(over);
         rows.map(|row| ObjectId {

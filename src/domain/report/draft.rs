@@ -136,6 +136,11 @@ impl<'a> Draft<'a> {
     /// The decisions that count, each recorded once with who made it.
     pub(super) fn decisions(&mut self, standing: &Standing) {
         if standing.kind == ApprovalType::NotRequired {
+            if !self.seen.issued() {
+                // Nobody is asked any more: nobody owes an answer.
+                self.status.approvals = None;
+                self.status.decisions.clear();
+            }
             return;
         }
         let known = standing.known(&self.status);

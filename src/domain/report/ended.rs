@@ -260,5 +260,5 @@ impl Draft<'_> {
 
 /// Whether whoever must agree does, as far as is known.
 fn seen_agreed(seen: &Observed) -> bool {
-    agreement::standing(seen).is_none_or(|s| s.kind != ApprovalType::Required || s.is_agreed())
+    agreement::standing(seen).is_none_or(|s| s.kind != ApprovalType::Required || s.may_be_agreed())
 }

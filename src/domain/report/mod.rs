@@ -9,4 +9,4 @@ mod waiting;
 
 pub use active::{active, issued};
 pub use ended::{concluded, deletion_failing, revoked};
-pub use waiting::{awaiting, not_enforced, not_known_yet, retrying, scheduled};
+pub use waiting::{agreed, awaiting, not_enforced, not_known_yet, retrying, scheduled};

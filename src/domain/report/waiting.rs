@@ -127,6 +127,23 @@ pub fn awaiting(seen: &Observed, now: Time, standing: &Standing) -> CredentialLe
     draft.done()
 }
 
+/// It is agreed; nothing has been made yet.
+#[must_use]
+pub fn agreed(seen: &Observed, now: Time) -> CredentialLeaseStatus {
+    let mut draft = Draft::new(seen, now);
+    if let Some(resolved) = request::current(seen) {
+        draft.status.request = Some(resolved.request);
+        draft.status.request_digest = Some(resolved.digest);
+    }
+    draft.agreed().phase(Phase::Issuing, "agreed, and being issued").condition(
+        ConditionType::Reconciling,
+        ConditionStatus::True,
+        Phase::Issuing.as_str(),
+        "it is being issued",
+    );
+    draft.done()
+}
+
 /// It is agreed, and waits for its time.
 #[must_use]
 pub fn scheduled(seen: &Observed, now: Time, at: Time) -> CredentialLeaseStatus {

@@ -88,3 +88,16 @@ fn a_decision_that_is_gone_is_not_found_by_anything() {
     assert_eq!(seen(&all), [""; 0]);
     assert!(all.by_lease.is_empty() && all.repeating.is_empty());
 }
+
+#[test]
+fn a_word_against_a_lease_of_another_namespace_takes_nothing_back() {
+    let mut all = Decisions::default();
+    let repeats = |spec: &mut serde_json::Value| spec["repeatFor"] = json!("1h");
+    all.insert("ns", decision("alice", OTHER, "Approved", -10, repeats), 0);
+    all.insert("elsewhere", decision("stranger", OTHER, "Denied", -5, |_| {}), 0);
+    all.insert("ns", decision("ci", OTHER, "Revoked", -5, |spec| spec["decidedBy"]["username"] = json!("ci")), 0);
+    assert_eq!(seen(&all), ["alice"], "nor does the requester who ended his own");
+    all.insert("ns", decision("bob", OTHER, "Revoked", -4, |_| {}), 0);
+    assert_eq!(seen(&all), [""; 0]);
+    assert!(all.has_approval_for(&all.rows["bob"].seen), "it is kept as long as what it takes back");
+}
