@@ -153,7 +153,6 @@ async fn controls(operator: &Client, opted_in: &str) -> Result<()> {
     // The right is there, the object is not.
     for call in [
         Call::delete(format!("{}/absent", decisions(opted_in))),
-        Call::get(format!("{}/absent", policies())),
         Call::put(format!("{}/absent/status", policies()), policy("absent")),
     ] {
         let answer = call.send(operator).await?;
