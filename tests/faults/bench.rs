@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -91,6 +91,8 @@ pub struct Bench<'a> {
     operator: tokio::sync::Mutex<Option<Operator>>,
     starts: AtomicU32,
     kills: AtomicU32,
+    /// No operator is running.
+    dead: AtomicBool,
     /// When there was no operator that would end anything.
     down: Mutex<Vec<(Timestamp, Timestamp)>>,
     world: watch::Receiver<World>,
@@ -133,6 +135,7 @@ impl<'a> Bench<'a> {
             operator: tokio::sync::Mutex::default(),
             starts: AtomicU32::default(),
             kills: AtomicU32::default(),
+            dead: AtomicBool::new(true),
             down: Mutex::default(),
             world: seen,
             rounds: AtomicU32::default(),
@@ -153,10 +156,12 @@ impl<'a> Bench<'a> {
         let operator = Operator::launch_as(&self.lab.plane, &label, &self.kubeconfig, &flags)?;
         operator.wait_until_enforced().await?;
         self.operator.lock().await.replace(operator);
+        self.dead.store(false, Ordering::Release);
         Ok(())
     }
 
     async fn kill(&self) -> Result<()> {
+        self.dead.store(true, Ordering::Release);
         if let Some(operator) = self.operator.lock().await.take() {
             operator.kill()?;
         }
@@ -367,6 +372,13 @@ impl<'a> Bench<'a> {
             wrong.push(format!("not at its end after {PATIENCE:?}: {lease:?}"));
         }
         sleep(PROOF.saturating_sub(begun.elapsed())).await;
+        // A crash at the very end: its successor must have had time to do harm.
+        while self.proxy.is_dying(slot.number) || self.dead.load(Ordering::Acquire) {
+            sleep(Duration::from_millis(100)).await;
+            if !self.proxy.is_dying(slot.number) && !self.dead.load(Ordering::Acquire) {
+                sleep(Duration::from_secs(3)).await;
+            }
+        }
         if let Some(account) = account
             && slot.home.mint(&account).await.is_ok()
         {

@@ -139,14 +139,19 @@ fn tokens(plan: &Plan, life: &Life, about: &[&Record]) -> Vec<String> {
 fn counts(plan: &Plan, life: &Life, usual: &Undisturbed, audit: &[Record]) -> Vec<String> {
     let faults = plan.traps.len() - life.unsprung + life.kills as usize;
     let mut broken = vec![];
-    for (what, n) in done(life, audit) {
-        let most = usual.done.get(&what).copied().unwrap_or_default();
+    let done = done(life, audit);
+    for (what, n) in &done {
+        let mut most = usual.done.get(what).copied().unwrap_or_default();
+        if let Some(kind) = what.strip_prefix("delete ") {
+            // The garbage collector may be quicker, or not: an object is deleted once at the most.
+            most = most.max(done.get(&format!("create {kind}")).copied().unwrap_or_default());
+        }
         // A created object has a name of its own, so creating it again is refused; a token and a write into a Secret are not.
         let again = match what.as_str() {
             "create serviceaccounts/token" | "patch secrets" => faults,
             _ => 0,
         };
-        if n > most + again {
+        if *n > most + again {
             broken.push(format!("{what} was carried out {n} times, undisturbed {most}"));
         }
     }

@@ -173,6 +173,11 @@ impl Proxy {
         self.slots()[slot].traps.len()
     }
 
+    /// Whether a kill was asked for that has not come yet.
+    pub fn is_dying(&self, slot: usize) -> bool {
+        self.slots()[slot].dying
+    }
+
     /// How many slots would kill next.
     pub fn killers(&self) -> usize {
         self.slots().iter().filter(|s| !s.dying && s.traps.first().is_some_and(|t| t.fault.crashes())).count()
