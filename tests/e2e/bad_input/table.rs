@@ -308,16 +308,25 @@ pub fn lifecycles() -> Vec<Bad> {
             json!({"audiences": names(5)}),
             "spec.terms.audiences: Too many: 5: must have at most 4 items",
         ),
-        terms("no approval", json!({"approval": null}), "spec.terms.approval: Required value"),
         terms(
-            "an approval without type",
-            json!({"approval": {"type": null}}),
-            "spec.terms.approval.type: Required value",
+            "an unknown approval",
+            json!({"approval": {"type": "Sometimes"}}),
+            r#"spec.terms.approval.type: Unsupported value: "Sometimes": supported values: "Required", "Retrospective", "NotRequired""#,
         ),
         terms(
-            "an approval that is not there yet",
-            json!({"approval": {"type": "Required"}}),
-            r#"spec.terms.approval.type: Unsupported value: "Required": supported values: "NotRequired""#,
+            "an approval that asks nobody, twice",
+            json!({"approval": {"count": 2}}),
+            "spec.terms.approval: Invalid value: approval type NotRequired asks nobody: leave count, timeout, maxRepeat and independence out, or choose Required or Retrospective",
+        ),
+        terms(
+            "an approval by nobody",
+            json!({"approval": {"type": "Required", "count": 0}}),
+            "spec.terms.approval.count: Invalid value: 0: spec.terms.approval.count in body should be greater than or equal to 1",
+        ),
+        terms(
+            "an approval in no time",
+            json!({"approval": {"type": "Required", "timeout": "1s"}}),
+            "spec.terms.approval.timeout: Invalid value: \"1s\": write a duration from 5s to 8760h, as one to three numbers of at most five digits, each with h, m or s, like 90s, 15m or 1h30m",
         ),
         terms(
             "an unknown backstop",

@@ -173,12 +173,12 @@ fn broken_rules() -> Vec<(&'static str, String, &'static str)> {
         (
             "unknown-field",
             "lease.colour == 'red'".into(),
-            "`lease.colour` is not known: there are lease, lifecycle, requester and now, with the documented fields",
+            "`lease.colour` is not known: there are lease, lifecycle, requester, approval and now, with the documented fields",
         ),
         (
             "unknown-variable",
             "object.spec.ttl == '5m'".into(),
-            "`object.spec.ttl` is not known: there are lease, lifecycle, requester and now, with the documented fields",
+            "`object.spec.ttl` is not known: there are lease, lifecycle, requester, approval and now, with the documented fields",
         ),
         ("unknown-function", "shell('id') == ''".into(), "the function `shell` is not available"),
         (
