@@ -70,11 +70,8 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &Atom
                 context.index.forget(uid);
                 return Again::Forget;
             }
-            Next::Rest { mut wishes, backoff } => {
+            Next::Rest { wishes, backoff } => {
                 leave(context, &seen);
-                // Whatever was due has been done, or has failed and is tried again after its pause: a wish for what has passed
-                // would undo that pause.
-                wishes.retain(|(_, at)| *at > now);
                 let asked = seen.learned.failed.iter().filter_map(|(_, failure)| failure.retry_after).max();
                 return Again::Rest { wishes, backoff: backoff.map(|lane| (lane, asked)) };
             }

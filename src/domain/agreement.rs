@@ -62,7 +62,6 @@ pub struct Standing<'a> {
     /// Until when an answer counts.
     pub until: Time,
     pub contact: Option<String>,
-    pub independence: Independence,
 }
 
 /// From when on a lease runs, and how long at most.
@@ -84,6 +83,18 @@ impl Standing<'_> {
     pub fn known(&self, status: &CredentialLeaseStatus) -> Vec<&DecisionSeen> {
         let recorded = |d: &&&DecisionSeen| status.decisions.iter().any(|known| known.uid == d.uid);
         self.unasked.iter().filter(recorded).copied().collect()
+    }
+
+    /// How many have agreed, as far as is known: now, or when they were last asked about.
+    #[must_use]
+    pub fn have(&self, status: &CredentialLeaseStatus) -> usize {
+        self.counted.len() + self.known(status).len()
+    }
+
+    /// The longest life that all who have agreed agree to, where one of them names one.
+    #[must_use]
+    pub fn max_ttl(&self) -> Option<Duration> {
+        self.counted.iter().filter_map(|c| c.decision.spec.max_ttl).min()
     }
 
     /// Whether enough could have agreed, if the authorizer says so of those who were not asked about.
@@ -129,9 +140,8 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
     // A lease that was issued before anybody agreed owes the answer that was asked for then, whatever the terms say by now.
     let owes = seen.lease.status.approvals.as_ref().filter(|a| seen.issued() && a.have < a.required);
     let kind = if owes.is_some() { ApprovalType::Retrospective } else { terms.kind.value };
-    let asked = owes.and_then(|a| a.until).unwrap_or_else(|| seen.lease.created.plus(terms.timeout));
+    let until = owes.and_then(|a| a.until).unwrap_or_else(|| seen.lease.created.plus(terms.timeout));
     let count = owes.map_or(terms.count, |a| a.required);
-    let until = asked;
     let mut standing = Standing {
         kind,
         required: if kind == ApprovalType::NotRequired { 0 } else { usize::try_from(count).unwrap_or(1) },
@@ -140,7 +150,6 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
         ignored: vec![],
         until,
         contact: terms.contact,
-        independence: terms.independence,
     };
     if kind == ApprovalType::NotRequired {
         return Some(standing);
@@ -159,8 +168,8 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
     for (decision, repeats) in approvals {
         let why = mismatch(seen, decision)
             .or_else(|| faulty(seen, decision, &resolved, if repeats { None } else { Some(until) }))
-            .or_else(|| standing.has_word_of(decision).then_some(Why::SamePerson));
-        let why = why.or_else(|| dependent(decision, terms.independence));
+            .or_else(|| standing.has_word_of(decision).then_some(Why::SamePerson))
+            .or_else(|| dependent(decision, terms.independence));
         match (why, word_on(seen, decision)) {
             (Some(why), _) => standing.ignored.push((decision, why)),
             (None, None) => standing.unasked.push(decision),
@@ -297,13 +306,11 @@ pub fn late_answer(seen: &Observed) -> Late<'_> {
 /// stored, so the answer is the same after any crash.
 #[must_use]
 pub fn agreed(seen: &Observed) -> Option<Agreed> {
-    let asked = seen.lease.spec.as_ref().and_then(|s| s.not_before);
-    let earliest = asked.map_or(seen.lease.created, |at| at.max(seen.lease.created));
-    let standing = standing(seen)?;
+    let (earliest, standing) = (seen.earliest_start(), standing(seen)?);
     if standing.kind == ApprovalType::NotRequired {
         return Some(Agreed { start: earliest, max_ttl: None });
     }
-    let max_ttl = standing.counted.iter().filter_map(|c| c.decision.spec.max_ttl).min();
+    let max_ttl = standing.max_ttl();
     if standing.kind == ApprovalType::Retrospective {
         return Some(Agreed { start: earliest, max_ttl });
     }

@@ -646,3 +646,29 @@ fn an_answer_is_judged_by_what_was_asked_for_when_the_lease_was_issued() {
     world.run(&mut memory, at_rest);
     assert_eq!(world.status.end_reason, Some(EndReason::Expired));
 }
+
+#[test]
+fn a_question_that_fails_after_the_time_for_an_answer_is_asked_again_after_a_pause() {
+    let (mut world, mut memory) = (asking(json!({"timeout": "30s"})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    world.broken = vec![(|call| matches!(call, Call::CheckDecider { .. }), Class::Transient)];
+    world.now = START + 60_000;
+    let before = world.calls.len();
+    world.run(&mut memory, |w| w.now > START + 90_000);
+    assert!(world.calls.len() - before < 100, "{} calls in half a minute", world.calls.len() - before);
+}
+
+#[test]
+fn whoever_has_agreed_is_counted_when_the_time_is_up_although_he_is_not_asked_about_again() {
+    for (kind, phase) in [("Required", Phase::AwaitingApproval), ("Retrospective", Phase::Active)] {
+        let approval = json!({"type": kind, "count": 2, "timeout": "50s"});
+        let (mut world, mut memory) = (asking(approval), Memory::default());
+        world.run(&mut memory, |w| w.status.phase == Some(phase));
+        decide(&mut world, "alice", "Approved", 10);
+        world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+        world.run(&mut memory, at_rest);
+        let ended = world.status.history.iter().flat_map(|h| &h.records).find(|r| r.detail.contains("approvals came"));
+        assert!(ended.is_some_and(|r| r.detail.contains("1 of 2 approvals came in time")), "{kind}: {ended:?}");
+    }
+}

@@ -16,8 +16,21 @@ use super::{
 use crate::api::Time;
 
 /// The next calls, or how long to rest.
+///
+/// Whatever was due has been done by the time a lease rests, or has failed and is tried again after its pause: there is no wish
+/// for what has passed, since it would undo that pause.
 #[must_use]
 pub fn decide(seen: &Observed, now: Time) -> Next {
+    match next(seen, now) {
+        Next::Rest { mut wishes, backoff } => {
+            wishes.retain(|(_, at)| *at > now);
+            Next::Rest { wishes, backoff }
+        }
+        next => next,
+    }
+}
+
+fn next(seen: &Observed, now: Time) -> Next {
     if let Some(end) = ending::cause(seen, now) {
         return ending::take_down(seen, now, &end);
     }

@@ -380,6 +380,13 @@ impl Observed {
         asked.or_else(|| self.ttl_set()).or_else(|| self.terms().map(|terms| terms.ttl_default))
     }
 
+    /// Before when the lease does not run, whoever agrees.
+    #[must_use]
+    pub fn earliest_start(&self) -> Time {
+        let asked = self.lease.spec.as_ref().and_then(|s| s.not_before);
+        asked.map_or(self.lease.created, |at| at.max(self.lease.created))
+    }
+
     fn ttl_set(&self) -> Option<Duration> {
         let agreed = self
             .lease
@@ -388,12 +395,7 @@ impl Observed {
             .as_ref()
             .map(|r| r.ttl)
             .filter(|_| self.present(&Child::Account).is_some() || self.issued());
-        let start = self
-            .lease
-            .spec
-            .as_ref()
-            .and_then(|s| s.not_before)
-            .map_or(self.lease.created, |at| at.max(self.lease.created));
+        let start = self.earliest_start();
         agreed.or_else(|| self.set_deadline().map(|at| Duration::from_secs((at.since(start) + 999).div_euclid(1000))))
     }
 

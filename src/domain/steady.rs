@@ -21,8 +21,7 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
     let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
-    // One that has passed is no wish: whoever could not be asked about is asked again after a pause.
-    wishes.extend(owes.and_then(|a| a.until).filter(|until| *until > now).map(|until| (Lane::End, until)));
+    wishes.extend(owes.and_then(|a| a.until).map(|until| (Lane::End, until)));
     let mut failing = false;
     for calls in
         [unknown_namespaces(seen), issue::tidy(seen), if owes.is_some() { issue::deciders(seen) } else { vec![] }]

@@ -101,7 +101,7 @@ fn unanswered(seen: &Observed, now: Time) -> Option<End> {
     let standing = agreement::standing(seen).filter(|_| seen.is_complete())?;
     let over = standing.kind == ApprovalType::Required && !standing.may_be_agreed() && standing.until <= now;
     over.then(|| {
-        let (have, need) = (standing.counted.len(), standing.required);
+        let (have, need) = (standing.have(&seen.lease.status), standing.required);
         End::new(
             EndReason::ApprovalTimeout,
             standing.until,
@@ -115,13 +115,9 @@ fn unanswered_while_active(seen: &Observed, now: Time) -> Option<End> {
     let due = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required)?;
     let until = due.until.filter(|until| *until <= now && seen.is_complete())?;
     let standing = agreement::standing(seen)?;
-    let required = usize::try_from(due.required).unwrap_or(usize::MAX);
-    let may_be_enough = standing.counted.len() + standing.unasked.len() >= required;
-    (!may_be_enough).then(|| {
-        let message = format!(
-            "{} of {required} approvals came in time; the lifecycle is held until somebody decides",
-            standing.counted.len()
-        );
+    (!standing.may_be_agreed()).then(|| {
+        let (have, need) = (standing.have(&seen.lease.status), standing.required);
+        let message = format!("{have} of {need} approvals came in time; the lifecycle is held until somebody decides");
         End::new(EndReason::ApprovalMissing, until, message)
     })
 }

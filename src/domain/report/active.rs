@@ -136,9 +136,7 @@ fn answered(draft: &mut Draft) {
         return;
     }
     draft.agreed();
-    let start = draft.seen.lease.spec.as_ref().and_then(|s| s.not_before);
-    let start = start.map_or(draft.seen.lease.created, |at| at.max(draft.seen.lease.created));
-    let shorter = standing.counted.iter().filter_map(|c| c.decision.spec.max_ttl).min().map(|max| start.plus(max));
+    let shorter = standing.max_ttl().map(|max| draft.seen.earliest_start().plus(max));
     draft.status.expiration_time = [draft.status.expiration_time, shorter].into_iter().flatten().min();
 }
 

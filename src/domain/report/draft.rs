@@ -144,7 +144,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let known = standing.known(&self.status);
-        self.status.approvals = Some(approvals(standing, known.len()));
+        self.status.approvals = Some(approvals(standing, standing.have(&self.status)));
         let counted = standing.counted.iter().map(|counted| (counted.decision, counted.repeats));
         let own = |d: &DecisionSeen| d.spec.lease_ref.uid == self.seen.lease.uid.as_str();
         let known: Vec<(&DecisionSeen, bool)> = known.into_iter().map(|d| (d, !own(d))).collect();
@@ -199,9 +199,9 @@ pub(super) fn recorded(decision: &DecisionSeen, repeats: bool) -> DecisionStatus
 }
 
 /// How many must agree, and have.
-pub(super) fn approvals(standing: &Standing, known: usize) -> Approvals {
+fn approvals(standing: &Standing, have: usize) -> Approvals {
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    let (required, have) = (standing.required, (standing.counted.len() + known).min(standing.required));
+    let (required, have) = (standing.required, have.min(standing.required));
     Approvals {
         required: number(required),
         have: number(have),

@@ -103,7 +103,7 @@ pub fn awaiting(seen: &Observed, now: Time, standing: &Standing) -> CredentialLe
         draft.status.request_digest = Some(resolved.digest);
     }
     draft.decisions(standing);
-    let have = standing.counted.len() + standing.known(&seen.lease.status).len();
+    let have = standing.have(&seen.lease.status);
     let missing = standing.required.saturating_sub(have);
     let mut message =
         format!("waits until {} for {} who may approve{}", standing.until, people(missing), contact(standing));
