@@ -6,7 +6,7 @@ use clap::Args;
 use kube::{Api, ResourceExt, api::ListParams};
 
 use super::{
-    ask,
+    ask::Answers,
     connect::{Cluster, Global, connect},
     decide::{self, Approval, Word},
     exit::Failure,
@@ -33,9 +33,6 @@ use crate::{
 pub struct Approve {
     /// The lease.
     pub lease: LeaseName,
-    /// Why; asked for on a terminal.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
     /// The lease may live so long at most, like 5m.
     #[arg(long, value_name = "DURATION")]
     pub max_ttl: Option<Duration>,
@@ -45,12 +42,8 @@ pub struct Approve {
     /// Say openly that you could act as the requester; counts only where the terms have independence Recorded.
     #[arg(long)]
     pub recorded: bool,
-    /// Do not ask.
-    #[arg(short, long)]
-    pub yes: bool,
-    /// As name, json or yaml: the decision, instead of a sentence.
-    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
-    pub output: Option<Format>,
+    #[command(flatten)]
+    pub answers: Answers,
 }
 
 /// Flags of `deny`.
@@ -58,15 +51,8 @@ pub struct Approve {
 pub struct Deny {
     /// The lease.
     pub lease: LeaseName,
-    /// Why; asked for on a terminal.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Do not ask.
-    #[arg(short, long)]
-    pub yes: bool,
-    /// As name, json or yaml: the decision, instead of a sentence.
-    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
-    pub output: Option<Format>,
+    #[command(flatten)]
+    pub answers: Answers,
 }
 
 /// Shows a request, and agrees to exactly what was shown.
@@ -74,22 +60,22 @@ pub struct Deny {
 /// # Errors
 /// If there is nothing to agree to, its digest is not that of what was shown, nobody can be asked, or the API server refuses.
 pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
-    ask::can_decide(flags.yes, flags.reason.as_deref())?;
+    flags.answers.can_decide()?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     let shown = to_decide(&lease)?;
     let caller = cluster.whoami().await?;
-    let rules = show(global, flags.output, &cluster, &lease, shown, &caller.username).await?;
+    let rules = show(global, flags.answers.output, &cluster, &lease, shown, &caller.username).await?;
     all_shown(shown, &rules)?;
     let stated = lease.status.as_ref().and_then(|s| s.request_digest.as_deref());
     let digest = proof::agreed_digest(shown, stated).map_err(Failure::Other)?;
     if caller.username == lease.spec.requested_by.username {
         return Err(Failure::Refused("this is your own request: somebody else has to approve it".into()));
     }
-    if !ask::confirm("Approve?", flags.yes)? {
+    if !flags.answers.confirm("Approve?")? {
         return Err(Failure::Other("nothing was approved".into()));
     }
-    let reason = ask::reason(flags.reason.as_deref())?;
+    let reason = flags.answers.reason()?;
     let approval = Approval {
         digest,
         max_ttl: flags.max_ttl,
@@ -97,7 +83,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
         independence: flags.recorded.then_some(Independence::Recorded),
     };
     let decision = decide::decision(&lease, Word::Approved(approval), &reason, &caller);
-    done("approved", &lease, &decide::send(&cluster, &decision).await?, flags.output)
+    done("approved", &lease, &decide::send(&cluster, &decision).await?, flags.answers.output)
 }
 
 /// Denies a request.
@@ -105,7 +91,7 @@ pub async fn approve(global: &Global, flags: &Approve) -> Result<u8, Failure> {
 /// # Errors
 /// If there is nothing to deny, or the API server refuses.
 pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
-    ask::can_decide(flags.yes, flags.reason.as_deref())?;
+    flags.answers.can_decide()?;
     let cluster = connect(global).await?;
     let lease = fetch::lease(&cluster, flags.lease.as_str()).await?;
     if lease::is_over(&lease) && !lease::is_unanswered(&lease) {
@@ -113,14 +99,14 @@ pub async fn deny(global: &Global, flags: &Deny) -> Result<u8, Failure> {
     }
     let caller = cluster.whoami().await?;
     if let Some(shown) = lease::request(&lease) {
-        show(global, flags.output, &cluster, &lease, shown, &caller.username).await?;
+        show(global, flags.answers.output, &cluster, &lease, shown, &caller.username).await?;
     }
-    if !ask::confirm("Deny?", flags.yes)? {
+    if !flags.answers.confirm("Deny?")? {
         return Err(Failure::Other("nothing was denied".into()));
     }
-    let reason = ask::reason(flags.reason.as_deref())?;
+    let reason = flags.answers.reason()?;
     let decision = decide::decision(&lease, Word::Denied, &reason, &caller);
-    done("denied", &lease, &decide::send(&cluster, &decision).await?, flags.output)
+    done("denied", &lease, &decide::send(&cluster, &decision).await?, flags.answers.output)
 }
 
 /// Says what was decided, or writes the decision.

@@ -2,7 +2,50 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use super::exit::Failure;
+use clap::Args;
+
+use super::{exit::Failure, output::Format};
+
+/// Flags of a command that decides: answers to what would be asked, and how it says what was decided.
+#[derive(Args, Clone, Debug)]
+pub struct Answers {
+    /// Why; asked for on a terminal.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// As name, json or yaml: what was decided, instead of a sentence.
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
+    pub output: Option<Format>,
+}
+
+impl Answers {
+    /// Whether a decision can be confirmed and given a reason: asked before anything else is done.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if nobody can be asked.
+    pub fn can_decide(&self) -> Result<(), Failure> {
+        can_confirm(self.yes)?;
+        if self.reason.is_some() || somebody_is_there() { Ok(()) } else { Err(unreasoned()) }
+    }
+
+    /// [`confirm`], unless it is answered already.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if nobody can be asked.
+    pub fn confirm(&self, question: &str) -> Result<bool, Failure> {
+        confirm(question, self.yes)
+    }
+
+    /// [`reason`], unless it is given already.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] if there is none and nobody can be asked.
+    pub fn reason(&self) -> Result<String, Failure> {
+        reason(self.reason.as_deref())
+    }
+}
 
 /// Whether somebody can be asked.
 fn somebody_is_there() -> bool {
@@ -18,15 +61,6 @@ pub fn can_confirm(yes: bool) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::Usage("nobody can be asked, since this is no terminal: say --yes if you are sure".into()))
-}
-
-/// Whether a decision can be confirmed and given a reason: asked before anything else is done.
-///
-/// # Errors
-/// [`Failure::Usage`] if nobody can be asked.
-pub fn can_decide(yes: bool, reason: Option<&str>) -> Result<(), Failure> {
-    can_confirm(yes)?;
-    if reason.is_some() || somebody_is_there() { Ok(()) } else { Err(unreasoned()) }
 }
 
 /// Asks a question that only `y` or `yes` answers with yes; `yes` has answered it already.

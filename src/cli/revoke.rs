@@ -5,12 +5,12 @@ use futures::{StreamExt, stream};
 use kube::ResourceExt;
 
 use super::{
-    ask,
+    ask::Answers,
     connect::{Cluster, Global, connect},
     decide::{self, Word},
     exit::Failure,
     fetch, list,
-    output::{self, Format, Style},
+    output::{self, Style},
     reference::LeaseName,
     view::{
         lease::{self, Filter},
@@ -32,15 +32,8 @@ pub struct Revoke {
     /// In all namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// Why; asked for on a terminal.
-    #[arg(long, value_name = "TEXT")]
-    pub reason: Option<String>,
-    /// Do not ask.
-    #[arg(short, long)]
-    pub yes: bool,
-    /// As name, json or yaml: the decisions, instead of a sentence.
-    #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_objects())]
-    pub output: Option<Format>,
+    #[command(flatten)]
+    pub answers: Answers,
 }
 
 /// Revokes what is named or selected; goes on after a failure.
@@ -49,7 +42,7 @@ pub struct Revoke {
 /// If nothing is named, nobody can be asked, or one of them could not be revoked.
 pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     check(flags)?;
-    ask::can_decide(flags.yes, flags.reason.as_deref())?;
+    flags.answers.can_decide()?;
     let cluster = connect(global).await?;
     let mut failed = vec![];
     let leases = if flags.leases.is_empty() {
@@ -77,10 +70,10 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
     }
     let style = Style::stderr(global.no_color);
     output::tell(list::table(&live, fetch::now(), flags.all_namespaces, style).trim_end());
-    if !ask::confirm(&format!("Revoke {}?", text::count(live.len(), "lease")), flags.yes)? {
+    if !flags.answers.confirm(&format!("Revoke {}?", text::count(live.len(), "lease")))? {
         return Err(Failure::Other("nothing was revoked".into()));
     }
-    let reason = ask::reason(flags.reason.as_deref())?;
+    let reason = flags.answers.reason()?;
     let caller = cluster.whoami().await?;
     let total = live.len() + failed.len();
     let mut made = vec![];
@@ -90,7 +83,7 @@ pub async fn run(global: &Global, flags: &Revoke) -> Result<u8, Failure> {
             Err(failure) => failed.push(failure),
         }
     }
-    if let Some(format) = flags.output.filter(|_| !made.is_empty()) {
+    if let Some(format) = flags.answers.output.filter(|_| !made.is_empty()) {
         // Whoever names one lease gets one object.
         let text = match (flags.leases.as_slice(), made.as_slice()) {
             ([_], [one]) => output::object(format, one),
@@ -114,7 +107,7 @@ fn check(flags: &Revoke) -> Result<(), Failure> {
 
 /// Says what became of a lease: beside the decisions, if those are to be written.
 fn say(flags: &Revoke, line: &str) -> Result<(), Failure> {
-    match flags.output {
+    match flags.answers.output {
         Some(_) => output::tell(line),
         None => output::emit(&format!("{line}\n"))?,
     }
@@ -167,9 +160,7 @@ mod tests {
             leases: vec![],
             filter: Filter::default(),
             all_namespaces: false,
-            reason: None,
-            yes: true,
-            output: None,
+            answers: Answers { reason: None, yes: true, output: None },
         };
         change(&mut flags);
         flags

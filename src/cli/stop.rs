@@ -20,7 +20,7 @@ use super::{
     output::{self, Format, Style},
     view::{facts::Facts, lease::Filter, text},
 };
-use crate::api::{CredentialLeasePolicy, Time, policy::Selector};
+use crate::api::{CredentialLeasePolicy, Time};
 
 pub mod policy;
 
@@ -197,13 +197,7 @@ pub async fn resume(global: &Global, flags: &Resume) -> Result<u8, Failure> {
 fn described(stops: &[CredentialLeasePolicy]) -> Facts {
     let mut facts = Facts::default();
     for stop in stops {
-        let matched = stop.spec.r#match.clone().unwrap_or_default();
-        let labels = |s: Option<Selector>| s.map(|s| pairs(&s.match_labels));
-        let scope = match (labels(matched.grant_namespaces), labels(matched.lifecycle_namespaces)) {
-            (Some(labels), _) => format!("whatever is granted into namespaces with {labels}"),
-            (None, Some(labels)) => format!("whatever is leased in namespaces with {labels}"),
-            (None, None) => "everything".into(),
-        };
+        let scope = Scope::of(&stop.spec).describe();
         let since = stop.creation_timestamp().map(|t| format!(", since {}", t.0)).unwrap_or_default();
         let reason = stop.annotations().get(ANNOTATION_REASON).map(|r| format!(": {r}")).unwrap_or_default();
         facts.say(&stop.name_any(), format!("{:?}: {scope}{since}{reason}", stop.spec.stop()));

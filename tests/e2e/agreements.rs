@@ -7,9 +7,7 @@ use kube::{
     Api,
     api::{DeleteParams, PostParams},
 };
-use leasehold::api::{
-    CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, condition::ConditionStatus, reasons::Phase,
-};
+use leasehold::api::{CredentialLease, CredentialLeaseDecision, condition::ConditionStatus, reasons::Phase};
 use leasehold_harness::Options;
 use serde_json::{Value, json};
 
@@ -36,20 +34,6 @@ async fn flood(
         person.tries(lease, decision, |spec| change(spec, n)).await??;
     }
     Ok(())
-}
-
-async fn policy(tenant: &Tenant<'_>, name: &str, mut spec: Value) -> Result<String> {
-    let name = format!("{}-{name}", tenant.namespace);
-    if spec["match"].is_null() {
-        spec["match"] = json!({"grantNamespaces": {"matchLabels": {"kubernetes.io/metadata.name": tenant.namespace}}});
-    }
-    let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeasePolicy", "metadata": {"name": name}, "spec": spec});
-    policies(tenant).create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-    Ok(name)
-}
-
-fn policies(tenant: &Tenant<'_>) -> Api<CredentialLeasePolicy> {
-    Api::all(tenant.admin.clone())
 }
 
 /// An API server that fails every write of this kind in the tenant's namespace, until [`mend`].
@@ -389,6 +373,16 @@ fn people_who_agree_to_a_weak_role_do_not_give_the_strong_one_of_before() {
     });
 }
 
+/// Whether a lease is in this phase even after its lifecycle has changed and was thought about again.
+async fn still(tenant: &Tenant<'_>, name: &str, wanted: Phase) -> Result<()> {
+    tenant.change_lifecycle("deployer", json!({"spec": {"purpose": "another word for it"}})).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let lease = tenant.leases().get(name).await?;
+    let seen = phase(&lease);
+    ensure!(seen == Some(wanted), "{seen:?}: {}", condition_of(&lease, "Allowed")?.message);
+    Ok(())
+}
+
 #[test]
 fn a_scheduled_lease_is_not_refused_because_places_are_taken_before_its_time() {
     run(async {
@@ -399,16 +393,7 @@ fn a_scheduled_lease_is_not_refused_because_places_are_taken_before_its_time() {
         tenant.lease_in("night", Phase::Scheduled).await?;
         tenant.lease("day", "deployer", |_| {}).await?;
         tenant.lease_in("day", Phase::Active).await?;
-        tenant.change_lifecycle("deployer", json!({"spec": {"purpose": "another word for it"}})).await?;
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let night = tenant.leases().get("night").await?;
-        ensure!(
-            phase(&night) == Some(Phase::Scheduled),
-            "{:?}: {}",
-            phase(&night),
-            condition_of(&night, "Allowed")?.message
-        );
-        Ok(())
+        still(&tenant, "night", Phase::Scheduled).await
     });
 }
 
@@ -429,16 +414,7 @@ fn a_waiting_lease_is_not_refused_because_places_are_taken_before_its_time() {
         tenant.lease_in("two", Phase::AwaitingApproval).await?;
         alice.decides(&one, "Approved").await?;
         tenant.lease_in("one", Phase::Active).await?;
-        tenant.change_lifecycle("deployer", json!({"spec": {"purpose": "another word for it"}})).await?;
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        let two = tenant.leases().get("two").await?;
-        ensure!(
-            phase(&two) == Some(Phase::AwaitingApproval),
-            "{:?}: {}",
-            phase(&two),
-            condition_of(&two, "Allowed")?.message
-        );
-        Ok(())
+        still(&tenant, "two", Phase::AwaitingApproval).await
     });
 }
 
@@ -448,7 +424,7 @@ fn many_policies_do_not_keep_a_status_from_being_written() {
         let tenant = Lab::shared().await?.tenant("policies").await?;
         tenant.lifecycle("deployer", |_| {}).await?;
         for n in 0..66 {
-            policy(&tenant, &format!("p{n}"), json!({"terms": {"ttl": {"max": "1h"}}})).await?;
+            tenant.policy(&format!("p{n}"), json!({"terms": {"ttl": {"max": "1h"}}})).await?;
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
         let lease = tenant.lease("run", "deployer", |_| {}).await?;
@@ -462,7 +438,7 @@ fn many_policies_do_not_keep_a_status_from_being_written() {
             answer = Some(Holder::new(&tenant, &token)?.reads().await?);
         }
         for n in 0..66 {
-            policies(&tenant).delete(&format!("{}-p{n}", tenant.namespace), &DeleteParams::default()).await?;
+            tenant.policies().delete(&format!("{}-p{n}", tenant.namespace), &DeleteParams::default()).await?;
         }
         ensure!(
             phase(&lease) == Some(Phase::Active),
@@ -502,7 +478,7 @@ fn a_binding_of_a_grant_that_moved_while_the_operator_was_dead_is_not_left() {
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "author"},
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": home.author.name}]});
             lab.kubectl(&["apply", "-f", "-"], Some(&bind.to_string())).await?;
-            policy(target, "open", json!({"grants": {"crossNamespace": {"type": "Allow"}}})).await?;
+            target.policy("open", json!({"grants": {"crossNamespace": {"type": "Allow"}}})).await?;
         }
         home.lifecycle("deployer", |spec| spec["grants"][0]["namespace"] = json!(a.namespace)).await?;
         home.lifecycle_says("deployer", "PoliciesSatisfied", leasehold::api::ConditionStatus::True, "Satisfied")
@@ -671,7 +647,7 @@ fn a_stop_ends_what_is_being_issued_although_no_status_can_be_written() {
         let account = account_of(&tenant, &lease).await?.context("no account")?;
         let holder = Holder::new(&tenant, &tenant.mint(&account).await?)?;
         ensure!(holder.reads().await? == 200);
-        policy(&tenant, "stop", json!({"stopPolicy": "HoldAndRevoke"})).await?;
+        tenant.policy("stop", json!({"stopPolicy": "HoldAndRevoke"})).await?;
         let zero = jiff::Timestamp::now();
         let fate = holder.fate(zero, Duration::from_secs(40)).await?;
         println!("stopped while issuing: {fate:?}");

@@ -45,6 +45,17 @@ async fn waiting(tenant: &Tenant<'_>) -> Result<String> {
     .await
 }
 
+/// A lease of ten minutes that the pipeline asked for and the person agreed to.
+async fn approved(tenant: &Tenant<'_>, pipeline: &Shell, person: &Shell) -> Result<String> {
+    let ask =
+        ["request", "deployer", "--ttl", "10m", "--reason", "a release", "--wait", "--timeout", "60s", "-o", "name"];
+    let child = pipeline.start(&ask)?;
+    let name = waiting(tenant).await?;
+    person.lease(&["approve", &name, "--reason", "agreed", "--yes"]).await?.ended(0, "")?;
+    said(child).await?.ended(0, "")?;
+    Ok(name)
+}
+
 #[test]
 fn a_command_waits_for_a_second_person_runs_and_leaves_nothing_alive() {
     run(async {
@@ -91,23 +102,7 @@ fn a_denial_ends_the_wait_with_its_own_exit_code() {
 fn ten_commands_under_one_lease_cost_one_approval() {
     run(async {
         let (tenant, pipeline, person) = ground("flow-ten").await?;
-        let ask = [
-            "request",
-            "deployer",
-            "--ttl",
-            "10m",
-            "--reason",
-            "a release",
-            "--wait",
-            "--timeout",
-            "60s",
-            "-o",
-            "name",
-        ];
-        let child = pipeline.start(&ask)?;
-        let name = waiting(&tenant).await?;
-        person.lease(&["approve", &name, "--reason", "agreed", "--yes"]).await?.ended(0, "")?;
-        said(child).await?.ended(0, "")?;
+        let name = approved(&tenant, &pipeline, &person).await?;
         for _ in 0..10 {
             let args = ["run", "deployer", "--", "kubectl", "get", "configmap", "ledger", "-o", "name"];
             let ran = pipeline.lease(&args).await?.ended(0, "using lease")?;
@@ -127,20 +122,7 @@ fn the_exec_plugin_drives_kubectl_helm_and_a_rust_client_until_the_end() {
     run(async {
         let helm = go_tool(HELM).await?;
         let (tenant, pipeline, person) = ground("flow-clients").await?;
-        let child = pipeline.start(&[
-            "request",
-            "deployer",
-            "--ttl",
-            "10m",
-            "--reason",
-            "a release",
-            "--wait",
-            "--timeout",
-            "60s",
-        ])?;
-        let name = waiting(&tenant).await?;
-        person.lease(&["approve", &name, "--reason", "agreed", "--yes"]).await?.ended(0, "")?;
-        said(child).await?.ended(0, "")?;
+        let name = approved(&tenant, &pipeline, &person).await?;
         let file = pipeline.file("as-lease");
         pipeline.lease(&["kubeconfig", &name, "--write", &file.to_string_lossy()]).await?.ended(0, "")?;
         let cursor = tenant.lab.plane.audit().cursor()?;

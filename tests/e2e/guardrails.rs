@@ -1,12 +1,9 @@
 //! The platform's guardrails: what they forbid is refused before anybody leases, and what they stop ends.
 
 use anyhow::{Context, Result, ensure};
-use kube::{
-    Api,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
-};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use leasehold::api::{
-    CredentialLease, CredentialLeasePolicy,
+    CredentialLease,
     condition::{self, ConditionStatus},
     reasons::{EndReason, Evidence, Phase},
 };
@@ -14,21 +11,6 @@ use leasehold_harness::{Look, Options, eventually_seeing};
 use serde_json::{Value, json};
 
 use crate::support::{Lab, Person, Tenant, condition_of, run};
-
-/// A policy that guards only what is granted into this tenant's namespace, so that others notice nothing.
-async fn policy(tenant: &Tenant<'_>, name: &str, mut spec: Value) -> Result<String> {
-    let name = format!("{}-{name}", tenant.namespace);
-    if spec["match"].is_null() {
-        spec["match"] = json!({"grantNamespaces": {"matchLabels": {"kubernetes.io/metadata.name": tenant.namespace}}});
-    }
-    let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeasePolicy", "metadata": {"name": name}, "spec": spec});
-    policies(tenant).create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-    Ok(name)
-}
-
-fn policies(tenant: &Tenant<'_>) -> Api<CredentialLeasePolicy> {
-    Api::all(tenant.admin.clone())
-}
 
 async fn refused(tenant: &Tenant<'_>, name: &str, lifecycle: &str, change: impl FnOnce(&mut Value)) -> Result<String> {
     tenant.lease(name, lifecycle, change).await?;
@@ -44,7 +26,7 @@ fn a_policy_narrows_the_terms_and_the_lifecycle_says_so() {
         tenant.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::True, "Satisfied").await?;
         let terms = json!({"ttl": {"max": "10m"}, "maxActive": 1, "delivery": ["TokenRequest"],
             "validations": [{"expression": "lease.reason != 'just so'", "message": "say why"}]});
-        let name = policy(&tenant, "p", json!({"terms": terms})).await?;
+        let name = tenant.policy("p", json!({"terms": terms})).await?;
         let said =
             eventually_seeing("the lifecycle to tell its policy", std::time::Duration::from_secs(20), || async {
                 let status = tenant.lifecycles().get("deployer").await?.status.unwrap_or_default();
@@ -78,7 +60,7 @@ fn a_policy_narrows_the_terms_and_the_lifecycle_says_so() {
         ensure!(message.contains(&format!("maxActive of policy {name}")), "{message}");
         // The policy tells what it guards.
         eventually_seeing("the policy's status", std::time::Duration::from_secs(20), || async {
-            let status = policies(&tenant).get(&name).await?.status.unwrap_or_default();
+            let status = tenant.policies().get(&name).await?.status.unwrap_or_default();
             let done = status.lifecycles == Some(1)
                 && condition::find(&status.conditions, "Ready").is_some_and(|c| c.status == ConditionStatus::True);
             Ok::<_, anyhow::Error>(if done { Look::Done(()) } else { Look::NotYet(format!("{status:?}")) })
@@ -95,7 +77,7 @@ fn what_a_policy_forbids_is_said_before_anybody_leases_and_ends_what_is_live_if_
         tenant.lease("reported", "deployer", |spec| spec["ttl"] = json!("10m")).await?;
         tenant.lease_in("reported", Phase::Active).await?;
         let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list"]}]);
-        let name = policy(&tenant, "p", json!({"grants": {"forbidRules": rules}})).await?;
+        let name = tenant.policy("p", json!({"grants": {"forbidRules": rules}})).await?;
         let lifecycle =
             tenant.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::False, "Violated").await?;
         let said = condition::find(&lifecycle.status.context("no status")?.conditions, "PoliciesSatisfied")
@@ -110,7 +92,7 @@ fn what_a_policy_forbids_is_said_before_anybody_leases_and_ends_what_is_live_if_
         let lease = tenant.lease_is("reported", "reported", reported).await?;
         ensure!(lease.status.and_then(|s| s.phase) == Some(Phase::Active));
         let patch = Patch::Merge(json!({"spec": {"onViolation": "Revoke"}}));
-        policies(&tenant).patch(&name, &PatchParams::default(), &patch).await?;
+        tenant.policies().patch(&name, &PatchParams::default(), &patch).await?;
         tenant.lease_ended("reported", EndReason::PolicyViolated, Evidence::AccountGoneAndWaited).await?;
         Ok(())
     });
@@ -123,15 +105,15 @@ fn a_stop_is_one_more_policy_and_its_deletion_resumes() {
         tenant.lifecycle("deployer", |_| {}).await?;
         tenant.lease("live", "deployer", |spec| spec["ttl"] = json!("10m")).await?;
         tenant.lease_in("live", Phase::Active).await?;
-        let hold = policy(&tenant, "hold", json!({"stopPolicy": "Hold"})).await?;
+        let hold = tenant.policy("hold", json!({"stopPolicy": "Hold"})).await?;
         tenant.lifecycle_says("deployer", "Leasable", ConditionStatus::False, "PolicyStopped").await?;
         let message = refused(&tenant, "held", "deployer", |_| {}).await?;
         ensure!(message.contains(&format!("policy {hold} stops this lifecycle")), "{message}");
         tenant.lease_in("live", Phase::Active).await?;
-        policy(&tenant, "stop", json!({"stopPolicy": "HoldAndRevoke"})).await?;
+        tenant.policy("stop", json!({"stopPolicy": "HoldAndRevoke"})).await?;
         tenant.lease_ended("live", EndReason::PolicyStopped, Evidence::AccountGoneAndWaited).await?;
         for name in ["hold", "stop"] {
-            policies(&tenant).delete(&format!("{}-{name}", tenant.namespace), &DeleteParams::default()).await?;
+            tenant.policies().delete(&format!("{}-{name}", tenant.namespace), &DeleteParams::default()).await?;
         }
         tenant.lifecycle_says("deployer", "Leasable", ConditionStatus::True, "Leasable").await?;
         tenant.lease("resumed", "deployer", |_| {}).await?;
@@ -145,7 +127,7 @@ fn a_stricter_approval_of_the_platform_binds_a_lifecycle_that_asks_nobody() {
     run(async {
         let tenant = Lab::shared().await?.tenant("stricter").await?;
         tenant.lifecycle("deployer", |_| {}).await?;
-        policy(&tenant, "p", json!({"terms": {"approval": {"count": 1}}})).await?;
+        tenant.policy("p", json!({"terms": {"approval": {"count": 1}}})).await?;
         tenant.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::True, "Satisfied").await?;
         let alice = Person::approver(&tenant, "alice").await?;
         let waiting = eventually_seeing("the policy to bind", std::time::Duration::from_secs(20), || async {
@@ -192,12 +174,9 @@ fn a_grant_into_another_namespace_needs_the_platforms_consent() {
             "{message}"
         );
         home.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::False, "Violated").await?;
-        policy(
-            &target,
-            "open",
-            json!({"grants": {"crossNamespace": {"type": "SameLabel", "label": "example.com/team"}}}),
-        )
-        .await?;
+        target
+            .policy("open", json!({"grants": {"crossNamespace": {"type": "SameLabel", "label": "example.com/team"}}}))
+            .await?;
         for namespace in [&home.namespace, &into] {
             lab.kubectl(&["label", "namespace", namespace, "example.com/team=payments"], None).await?;
         }
@@ -239,7 +218,7 @@ fn an_operator_that_died_after_a_foreign_binding_leaves_none() {
         let (home, target) = two(lab, "orphan").await?;
         let into = target.namespace.clone();
         home.lifecycle("deployer", |spec| spec["grants"][0]["namespace"] = json!(into)).await?;
-        policy(&target, "open", json!({"grants": {"crossNamespace": {"type": "Allow"}}})).await?;
+        target.policy("open", json!({"grants": {"crossNamespace": {"type": "Allow"}}})).await?;
         home.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::True, "Satisfied").await?;
         home.lease("run", "deployer", |spec| spec["ttl"] = json!("10m")).await?;
         let lease = home.lease_in("run", Phase::Active).await?;
@@ -261,7 +240,7 @@ fn an_operator_that_requires_policies_refuses_what_none_guards() {
         tenant.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::False, "NoPolicy").await?;
         let message = refused(&tenant, "early", "deployer", |_| {}).await?;
         ensure!(message.contains("no CredentialLeasePolicy guards this lifecycle"), "{message}");
-        policy(&tenant, "p", json!({"terms": {"ttl": {"max": "1h"}}})).await?;
+        tenant.policy("p", json!({"terms": {"ttl": {"max": "1h"}}})).await?;
         tenant.lifecycle_says("deployer", "PoliciesSatisfied", ConditionStatus::True, "Satisfied").await?;
         tenant.lease("run", "deployer", |_| {}).await?;
         tenant.lease_in("run", Phase::Active).await?;
@@ -351,9 +330,9 @@ fn a_policy_that_cannot_be_used_says_so_and_nothing_it_guards_is_issued() {
         let tenant = Lab::shared().await?.tenant("broken").await?;
         tenant.lifecycle("deployer", |_| {}).await?;
         let validations = json!([{"expression": "lease.ttll < duration('1h')", "message": "short ones only"}]);
-        let name = policy(&tenant, "p", json!({"terms": {"validations": validations}})).await?;
+        let name = tenant.policy("p", json!({"terms": {"validations": validations}})).await?;
         eventually_seeing("the policy to say what is wrong", std::time::Duration::from_secs(20), || async {
-            let status = policies(&tenant).get(&name).await?.status.unwrap_or_default();
+            let status = tenant.policies().get(&name).await?.status.unwrap_or_default();
             let says = condition::find(&status.conditions, "Ready")
                 .is_some_and(|c| c.reason == "ValidationInvalid" && c.message.contains("lease.ttll"));
             Ok::<_, anyhow::Error>(if says { Look::Done(()) } else { Look::NotYet(format!("{status:?}")) })

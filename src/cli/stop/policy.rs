@@ -28,6 +28,17 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// What a policy made by [`policy`] is about.
+    #[must_use]
+    pub fn of(spec: &CredentialLeasePolicySpec) -> Self {
+        let matched = spec.r#match.clone().unwrap_or_default();
+        match (matched.grant_namespaces, matched.lifecycle_namespaces) {
+            (Some(selector), _) => Self::Reaching(selector.match_labels),
+            (None, Some(selector)) => Self::Lifecycles(selector.match_labels),
+            (None, None) => Self::Everything,
+        }
+    }
+
     /// The labels it goes by.
     #[must_use]
     pub fn selector(&self) -> Option<&BTreeMap<String, String>> {
@@ -144,6 +155,14 @@ mod tests {
         let object = serde_json::to_value(policy("x", &Scope::Everything, true, None)).unwrap();
         assert_eq!(object["spec"], json!({"stopPolicy": "Hold"}));
         assert!(labels("env").is_err() && labels("=x").is_err() && labels("").is_err());
+    }
+
+    #[test]
+    fn what_a_stop_is_about_is_read_back_from_its_policy() {
+        let prod = || labels("env=prod").unwrap();
+        for scope in [Scope::Reaching(prod()), Scope::Lifecycles(prod()), Scope::Everything] {
+            assert_eq!(Scope::of(&policy("stop-1", &scope, false, None).spec), scope);
+        }
     }
 
     #[test]

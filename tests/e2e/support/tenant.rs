@@ -13,7 +13,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use leasehold::api::{
-    CredentialLease, ServiceAccountLifecycle,
+    CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle,
     condition::{self, ConditionStatus},
     reasons::{EndReason, Evidence, Phase},
     status::CredentialLeaseStatus,
@@ -132,6 +132,24 @@ impl<'a> Tenant<'a> {
         let object = serde_json::from_value(self.lease_json(name, lifecycle, change))?;
         let api: Api<CredentialLease> = Api::namespaced(self.requester.client.clone(), &self.namespace);
         api.create(&PostParams::default(), &object).await.context("create a lease")
+    }
+
+    /// Guardrails of the cluster, as the administrator sees them.
+    pub fn policies(&self) -> Api<CredentialLeasePolicy> {
+        Api::all(self.admin.clone())
+    }
+
+    /// Creates guardrail `<namespace>-<name>`; its name. Without a `match` it guards only what is granted into this namespace,
+    /// so that other tests notice nothing.
+    pub async fn policy(&self, name: &str, mut spec: Value) -> Result<String> {
+        let name = format!("{}-{name}", self.namespace);
+        if spec["match"].is_null() {
+            spec["match"] =
+                json!({"grantNamespaces": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}});
+        }
+        let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeasePolicy", "metadata": {"name": name}, "spec": spec});
+        self.policies().create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        Ok(name)
     }
 
     /// Waits until a lease is as it should be.
