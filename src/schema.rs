@@ -3,7 +3,9 @@
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::{CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle};
+use crate::api::{
+    ConnectedSystem, CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle,
+};
 
 /// The files of `crds/`: names and contents, with a kustomization that lists them.
 #[must_use]
@@ -30,6 +32,7 @@ pub fn definitions() -> Vec<Value> {
         CredentialLease::crd(),
         CredentialLeaseDecision::crd(),
         CredentialLeasePolicy::crd(),
+        ConnectedSystem::crd(),
     ]
     .into_iter()
     .filter_map(|crd| serde_json::to_value(crd).ok())

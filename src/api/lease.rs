@@ -9,6 +9,7 @@ use super::{
     lifecycle::DeliveryType,
     quantities::{TTL_MESSAGE, TTL_RULE},
     status::CredentialLeaseStatus,
+    workflow::{CompletionRef, StandingRef},
 };
 
 /// A request for one credential and the record of its one life. Immutable as a whole; never in Git.
@@ -73,6 +74,12 @@ pub struct CredentialLeaseSpec {
     pub audiences: Vec<String>,
     /// How the token reaches its holder.
     pub delivery: Delivery,
+    /// The lease ends when this ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_ref: Option<CompletionRef>,
+    /// The standing credential it was made for. Only the operator makes such leases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing_ref: Option<StandingRef>,
     /// Who asks. Proven by admission policy to be the one who created the lease.
     pub requested_by: Identity,
 }

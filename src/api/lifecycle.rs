@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Condition, DNS_LABEL, Duration, SECRET_NAME, Time,
     quantities::{TTL_MESSAGE, TTL_RULE, WAIT_MESSAGE, WAIT_RULE},
+    workflow::{Standing, Step},
 };
 
 /// Who a non-human identity is, who owns it, the most it may ever hold, and on which terms. Belongs in Git.
@@ -57,6 +58,16 @@ pub struct ServiceAccountLifecycleSpec {
     pub grants: Vec<Grant>,
     /// On which terms it is leased.
     pub terms: Terms,
+    /// What is called in other systems around each lease, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub workflow: Vec<Step>,
+    /// Credentials that must always be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub standing: Vec<Standing>,
     /// When the identity ends. From then on nothing is leased, and what is leased is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,

@@ -13,6 +13,8 @@ pub mod policy;
 pub mod quantities;
 pub mod reasons;
 pub mod status;
+pub mod system;
+pub mod workflow;
 
 pub use condition::{Condition, ConditionStatus};
 pub use decision::{CredentialLeaseDecision, CredentialLeaseDecisionSpec};
@@ -20,6 +22,7 @@ pub use lease::{CredentialLease, CredentialLeaseSpec};
 pub use lifecycle::{ServiceAccountLifecycle, ServiceAccountLifecycleSpec};
 pub use policy::{CredentialLeasePolicy, CredentialLeasePolicySpec};
 pub use quantities::{Duration, Time};
+pub use system::{ConnectedSystem, ConnectedSystemSpec};
 
 /// The API group of every kind of Leasehold.
 pub const GROUP: &str = "leasehold.dev";

@@ -36,7 +36,7 @@ macro_rules! words {
 }
 
 words! {
-    /// Types of the conditions of leases and lifecycles.
+    /// Types of the conditions of leases, lifecycles, policies and connected systems.
     ConditionType {
         /// Lease: the terms of the lifecycle and of the policies that guard it allow it.
         Allowed,
@@ -48,9 +48,13 @@ words! {
         Active,
         /// Lease: the credential is dead, and that is proven. Unknown until then.
         Revoked,
+        /// Lease: what its workflow calls when it is issued was done in other systems.
+        DependentsUpdated,
+        /// Lease: what its workflow did in other systems is taken back. False until it is: that is tried for ever.
+        RolledBack,
         /// Lease: it is moving towards its next state.
         Reconciling,
-        /// Lease: it was denied or it failed; nothing more will happen. Lifecycle, policy: its spec has to be mended.
+        /// Lease: it was denied or it failed; nothing more will happen. Lifecycle, policy, connected system: its spec has to be mended.
         Stalled,
         /// Lease: a role that it holds has gained rights since it was issued.
         RoleWidened,
@@ -58,10 +62,14 @@ words! {
         PolicyViolated,
         /// Lifecycle: what it grants, and how, is within every policy that guards it.
         PoliciesSatisfied,
-        /// Lifecycle, policy: its spec was accepted.
+        /// Lifecycle, policy: its spec was accepted. Connected system: it can be called.
         Ready,
         /// Lifecycle: the operator may bind every granted role.
         GrantsAllowed,
+        /// Lifecycle: every step of its workflow can run: its system is there, may be used, and has the operation.
+        WorkflowAllowed,
+        /// Lifecycle: every standing credential is there and held by nobody but the newest lease.
+        StandingReady,
         /// Lifecycle: leases may be issued now.
         Leasable,
         /// Lifecycle: every lease also holds what the cluster gives to all service accounts.
@@ -84,6 +92,8 @@ words! {
         Active,
         /// Its end has come; what was made is being taken down, or its death is being proven.
         Ending,
+        /// What it was made for has ended, and the lease with it.
+        Completed,
         /// It ended because its time was up.
         Expired,
         /// It ended before its time was up.
@@ -100,6 +110,12 @@ words! {
     EndReason {
         /// Its time was up.
         Expired,
+        /// What its completionRef names has completed.
+        TaskCompleted,
+        /// What its completionRef names has failed.
+        TaskFailed,
+        /// What its completionRef names was deleted.
+        TaskDeleted,
         /// The lease was deleted.
         LeaseDeleted,
         /// The lifecycle's stopPolicy is HoldAndRevoke.
@@ -134,6 +150,10 @@ words! {
         PolicyViolated,
         /// It was created while the admission policies were not in force: who asked is not proven.
         CreatedUnproven,
+        /// A step at Request did not pass: the other system said no, or nothing in time.
+        GateRefused,
+        /// A step at Issue failed for good; what the workflow had done is taken back.
+        StepFailed,
         /// An object that is not the lease's has a name that the lease needs.
         NameCollision,
         /// A role changed between the decision and the binding.
@@ -176,6 +196,18 @@ words! {
         Agreed,
         /// Approved: it was issued before anybody agreed, as the terms say; an answer is due.
         Retrospective,
+        /// Allowed: a step at Request has not passed yet; the message says which.
+        AwaitingGate,
+        /// DependentsUpdated: steps at Issue are being called.
+        StepsRunning,
+        /// DependentsUpdated: every step at Issue is done, or failed and may.
+        StepsDone,
+        /// RolledBack: steps are being taken back.
+        Undoing,
+        /// RolledBack: every step that was begun is taken back.
+        Undone,
+        /// RolledBack: a step could not be taken back yet; the message says which and why. It is tried for ever.
+        UndoFailing,
         /// Issued: account, bindings and token are there.
         Delivered,
         /// Issued: the API server did not take a call; it is tried again.
@@ -212,6 +244,8 @@ words! {
         RoleNotFound,
         /// GrantsAllowed: the API server could not be asked.
         Unknown,
+        /// WorkflowAllowed: a system or an operation is not there, or may not be used; the message says which.
+        StepInvalid,
         /// Leasable: leases may be issued.
         Leasable,
         /// Leasable: stopPolicy holds.
@@ -246,6 +280,24 @@ words! {
         Accepted,
         /// Ready: a validation cannot be used, so no lease that the policy guards passes it; the message says which and why.
         ValidationInvalid,
+    }
+}
+
+words! {
+    /// Reasons of a connected system's conditions.
+    SystemReason {
+        /// Ready: it was reached, and took our credentials where the probe asks for them.
+        Reachable,
+        /// Ready: it has not been asked yet.
+        Checking,
+        /// Ready: it does not answer, or not as it should; it is asked again.
+        Unreachable,
+        /// Ready: an expression of an operation cannot be used; the message says which and why.
+        ExpressionInvalid,
+        /// Ready: the Secret with its credentials cannot be read; the message has the manifest to add.
+        SecretUnreadable,
+        /// Ready: its address or its audience is one that the operator never sends anything to.
+        Forbidden,
     }
 }
 
@@ -286,6 +338,16 @@ words! {
         ApprovalVoid,
         /// It holds what a policy forbids by now.
         PolicyViolated,
+        /// A step at Request passed: the other system said yes.
+        GatePassed,
+        /// A step at Issue or Revoke is done.
+        StepDone,
+        /// A step failed for good.
+        StepFailed,
+        /// What a step had done is taken back.
+        StepUndone,
+        /// What a step had done could not be taken back at first: it is tried for ever.
+        UndoFailed,
         /// It was refused.
         Denied,
         /// The credential was issued.
@@ -311,8 +373,13 @@ impl EndReason {
     pub fn phase(self) -> Phase {
         match self {
             Self::Expired => Phase::Expired,
-            Self::Denied | Self::DecisionDenied | Self::ApprovalTimeout | Self::CreatedUnproven => Phase::Denied,
-            Self::NameCollision | Self::ApprovalStale | Self::MissingRight | Self::Rejected => Phase::Failed,
+            Self::TaskCompleted | Self::TaskFailed | Self::TaskDeleted => Phase::Completed,
+            Self::Denied | Self::DecisionDenied | Self::ApprovalTimeout | Self::CreatedUnproven | Self::GateRefused => {
+                Phase::Denied
+            }
+            Self::NameCollision | Self::ApprovalStale | Self::MissingRight | Self::Rejected | Self::StepFailed => {
+                Phase::Failed
+            }
             _ => Phase::Revoked,
         }
     }
@@ -322,6 +389,6 @@ impl Phase {
     /// Whether nothing more will happen to a lease in this phase.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Expired | Self::Revoked | Self::Denied | Self::Failed)
+        matches!(self, Self::Completed | Self::Expired | Self::Revoked | Self::Denied | Self::Failed)
     }
 }

@@ -10,6 +10,7 @@ use super::{
     lease::{Identity, SecretDelivery},
     lifecycle::{DeliveryType, Independence, RoleRef},
     reasons::{EndReason, Evidence, Happening, Outlives, Phase},
+    workflow::{CompletionRef, ResolvedStep, StandingRef, StepStatus},
 };
 
 /// Status of a `CredentialLease`.
@@ -62,6 +63,11 @@ pub struct CredentialLeaseStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["grant".into()]))]
     pub bindings: Vec<BindingStatus>,
+    /// The steps of the workflow that were begun, each try recorded before it is made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub steps: Vec<StepStatus>,
     /// What happened, each record chained to the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
@@ -99,6 +105,17 @@ pub struct ResolvedRequest {
     /// Not before this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Time>,
+    /// What is called in other systems, as it will run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub workflow: Vec<ResolvedStep>,
+    /// What it is made for: the lease ends when this ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<CompletionRef>,
+    /// The standing credential it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<StandingRef>,
 }
 
 /// How many must agree, and how many have.

@@ -86,7 +86,7 @@ fn hue(phase: Phase) -> Hue {
     match phase {
         Phase::Active => Hue::Good,
         Phase::Denied | Phase::Failed => Hue::Bad,
-        Phase::Expired | Phase::Revoked => Hue::Faint,
+        Phase::Completed | Phase::Expired | Phase::Revoked => Hue::Faint,
         _ => Hue::Waiting,
     }
 }

@@ -45,7 +45,7 @@ pub fn standing(of: &CredentialLease) -> Standing {
             )
         }
         Phase::Issuing => Standing::Waits(with("being issued", say("Issued"))),
-        Phase::Denied | Phase::Failed | Phase::Ending | Phase::Expired | Phase::Revoked => {
+        Phase::Denied | Phase::Failed | Phase::Ending | Phase::Completed | Phase::Expired | Phase::Revoked => {
             let message = say("Stalled").or_else(|| say("Active"));
             Standing::Over(over(of, message))
         }

@@ -8,6 +8,7 @@ use crate::api::{
     CredentialLease, CredentialLeaseSpec, Duration, ServiceAccountLifecycle, Time,
     lease::{Delivery, Identity, LifecycleRef, SecretDelivery},
     lifecycle::DeliveryType,
+    workflow::{CompletionKind, CompletionRef},
 };
 
 /// What is wanted.
@@ -31,6 +32,22 @@ pub struct Wanted {
     /// Not before this time, in RFC 3339: agreed by day, issued at night.
     #[arg(long, value_name = "TIME")]
     pub not_before: Option<Time>,
+    /// What it is for, like job/nightly or pod/worker-0: the lease ends when that has completed, failed or is deleted.
+    #[arg(long, value_name = "KIND/NAME", value_parser = completion)]
+    pub completion: Option<CompletionRef>,
+}
+
+/// `job/NAME` or `pod/NAME`.
+fn completion(text: &str) -> Result<CompletionRef, String> {
+    let (kind, api_version, name) = match text.split_once('/') {
+        Some(("job" | "jobs" | "job.batch" | "jobs.batch", name)) => (CompletionKind::Job, "batch/v1", name),
+        Some(("pod" | "pods" | "po", name)) => (CompletionKind::Pod, "v1", name),
+        _ => return Err("write job/NAME or pod/NAME".into()),
+    };
+    if name.is_empty() {
+        return Err(format!("write the name of the {}, like {text}nightly", kind.as_str()));
+    }
+    Ok(CompletionRef { api_version: api_version.into(), kind, name: name.to_owned() })
 }
 
 impl Wanted {
@@ -62,6 +79,8 @@ impl Wanted {
             ticket: self.ticket.clone(),
             audiences: self.audiences.clone(),
             delivery,
+            completion_ref: self.completion.clone(),
+            standing_ref: None,
             requested_by: me,
         };
         let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };

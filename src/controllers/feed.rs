@@ -22,8 +22,8 @@ use tokio::sync::{Notify, mpsc};
 use super::index::{Index, Source, Wish, Wishes};
 use crate::{
     api::{
-        CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::RoleKind,
-        names,
+        ConnectedSystem, CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle,
+        lifecycle::RoleKind, names,
     },
     cluster::fence::{self, Kind},
     domain::{observed::RoleSeen, rbac},
@@ -50,12 +50,13 @@ impl Outlet {
 }
 
 /// Every watch, as tasks to be spawned. `policies_changed` is told of every event of a policy, also of those that change
-/// nothing for leases: its own status may have to be written.
+/// nothing for leases: its own status may have to be written. So is `systems_changed` of every event of a connected system.
 #[must_use]
 pub fn watches(
     client: &Client,
     outlet: &Outlet,
     policies_changed: &Arc<Notify>,
+    systems_changed: &Arc<Notify>,
 ) -> Vec<futures::future::BoxFuture<'static, ()>> {
     let all = watcher::Config::default;
     let ours = || all().labels(names::LABEL_LEASE_UID);
@@ -65,6 +66,7 @@ pub fn watches(
         Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(decisions(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(policies(watcher(Api::all(client.clone()), all()), outlet.clone(), policies_changed.clone())),
+        Box::pin(systems(watcher(Api::all(client.clone()), all()), outlet.clone(), systems_changed.clone())),
         Box::pin(namespaces(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
@@ -213,6 +215,32 @@ async fn policies(
                     let (_, name) = place(&invalid.metadata);
                     tracing::error!(policy = %name, error = %invalid.error, "a stored policy cannot be decoded: nothing is issued until it is applied again or deleted");
                     index.policy_unreadable(&name)
+                }
+            },
+        }
+    })
+    .await;
+}
+
+async fn systems(
+    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<ConnectedSystem>>>> + Send,
+    outlet: Outlet,
+    changed: Arc<Notify>,
+) {
+    follow(events, Source::Systems, outlet, move |index, change| {
+        changed.notify_one();
+        match change {
+            Change::Deleted(object) => index.system_deleted(object.meta().name.as_deref().unwrap_or_default()),
+            Change::Applied(object) => match object.0 {
+                Ok(mut system) => {
+                    system.metadata.managed_fields = None;
+                    system.metadata.annotations = None;
+                    index.system_applied(system)
+                }
+                Err(invalid) => {
+                    let (_, name) = place(&invalid.metadata);
+                    tracing::error!(system = %name, error = %invalid.error, "a stored connected system cannot be decoded and is not called; apply it again");
+                    index.system_deleted(&name)
                 }
             },
         }

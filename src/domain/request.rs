@@ -54,6 +54,9 @@ pub fn resolve(seen: &Observed, roles: Roles) -> Option<ResolvedRequest> {
         audiences: seen.audiences(),
         delivery: ResolvedDelivery { kind: spec.delivery.kind, secret: spec.delivery.secret.clone() },
         not_before: spec.not_before,
+        workflow: vec![],
+        completion: spec.completion_ref.clone(),
+        standing: spec.standing_ref.clone(),
     })
 }
 

@@ -199,6 +199,8 @@ pub fn sample(namespace: &str, name: &str, lifecycle: &ServiceAccountLifecycleSp
             kind: terms.delivery.first().copied().unwrap_or(DeliveryType::TokenRequest),
             secret: None,
         },
+        completion_ref: None,
+        standing_ref: None,
         requested_by: Identity {
             username: "sample".into(),
             uid: Some("5f2c8a8e-0000-4000-8000-000000000000".into()),
@@ -231,6 +233,8 @@ pub fn sample_of_any() -> Input {
             on_role_change: None,
             validations: vec![],
         },
+        workflow: vec![],
+        standing: vec![],
         expiration_time: None,
         stop_policy: None,
     };

@@ -56,6 +56,7 @@ struct EvidenceLabel {
 /// Resources by the segment of a path; everything else is `other`, so that no path can make a new time series.
 const RESOURCES: &[&str] = &[
     "credentialleases",
+    "connectedsystems",
     "serviceaccountlifecycles",
     "serviceaccounts",
     "secrets",

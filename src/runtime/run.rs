@@ -110,7 +110,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     };
     background.spawn(guard.run());
     let policies_changed = Arc::new(Notify::new());
-    for watch in feed::watches(&cluster.client, &outlet, &policies_changed) {
+    let systems_changed = Arc::new(Notify::new());
+    for watch in feed::watches(&cluster.client, &outlet, &policies_changed, &systems_changed) {
         background.spawn(watch);
     }
     let policing = policies::Context {

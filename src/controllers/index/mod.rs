@@ -4,7 +4,7 @@
 //! resourceVersion than what is known, or for an object that we deleted, is ignored.
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
-//! `children`, `decisions`, `guardrails`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `quota`, `records`.
+//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `quota`, `records`.
 
 mod answers;
 mod changes;
@@ -16,6 +16,7 @@ mod quota;
 mod records;
 mod rows;
 mod sources;
+mod systems;
 mod wake;
 
 use std::{
@@ -27,6 +28,7 @@ use decisions::Decisions;
 use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
 pub use sources::{SOURCES, Source};
+use systems::Systems;
 
 use crate::{
     api::{
@@ -90,6 +92,7 @@ struct Inner {
     labels: BTreeMap<String, Labels>,
     policies: Policies,
     decisions: Decisions,
+    systems: Systems,
     synced: HashSet<Source>,
     epochs: HashMap<Source, u64>,
     enforcement: Option<Enforcement>,

@@ -18,12 +18,14 @@ pub enum Source {
     Namespaces,
     Decisions,
     Policies,
+    Systems,
 }
 
 /// Every source there is.
-pub const SOURCES: [Source; 11] = [
+pub const SOURCES: [Source; 12] = [
     Source::Namespaces,
     Source::Policies,
+    Source::Systems,
     Source::Decisions,
     Source::Leases,
     Source::Lifecycles,
@@ -53,6 +55,7 @@ impl Index {
             Source::Namespaces => inner.sweep_namespaces(epoch),
             Source::Decisions => inner.sweep_decisions(epoch),
             Source::Policies => inner.sweep_policies(epoch),
+            Source::Systems => inner.sweep_systems(epoch),
         };
         let mut wishes = wishes;
         // Only the first time: later lists wake what they change.

@@ -69,6 +69,14 @@ impl Inner {
         Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
     }
 
+    /// A connected system was created, changed or is gone: lifecycles whose workflow calls it.
+    pub(super) fn wake_system(&self, name: &str) -> Wishes {
+        let calls = |row: &LifecycleRow| row.object.spec.workflow.iter().any(|step| step.system == name);
+        let lifecycles: Vec<_> =
+            self.lifecycles.iter().filter(|(_, row)| calls(row)).map(|(key, _)| key.clone()).collect();
+        Wishes { visits: lifecycles.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles }
+    }
+
     /// Something that may concern every lease has changed.
     pub(super) fn wake_all_moving(&self) -> Wishes {
         let visits = self.by_lifecycle.keys().flat_map(|key| self.wake_lifecycle(key)).collect();
