@@ -13,6 +13,7 @@
 //! - [`api`]: the custom resources, types only; [`schema`]: their definitions as they are shipped
 //! - [`domain`]: pure decisions; no client, clock, environment, randomness, logging
 //! - [`cluster`]: the API server
+//! - [`systems`]: other systems, as workflows call them
 //! - [`controllers`]: watches, the index, the loop that starts visits
 //! - [`runtime`]: the process
 //! - [`cli`]: `kubectl lease`, the plugin's commands
@@ -24,3 +25,4 @@ pub mod controllers;
 pub mod domain;
 pub mod runtime;
 pub mod schema;
+pub mod systems;

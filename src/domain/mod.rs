@@ -18,6 +18,7 @@ pub mod issue;
 pub mod learn;
 pub mod lifecycle;
 pub mod observed;
+pub mod outcome;
 pub mod outlives;
 pub mod policy;
 pub mod rbac;
