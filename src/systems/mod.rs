@@ -37,3 +37,6 @@ pub use caller::Systems;
 pub use problem::{Part, Problem};
 pub use render::{Checked, Renderer, check_operation};
 pub use request::{Body, Request};
+
+#[cfg(test)]
+mod tests;
