@@ -10,4 +10,5 @@ pub mod lifecycles;
 pub mod packed;
 pub mod policies;
 pub mod sweep;
+pub mod systems;
 pub mod visit;

@@ -26,6 +26,7 @@ pub mod rbac;
 pub mod report;
 pub mod request;
 pub mod steady;
+pub mod system;
 pub mod terms;
 pub mod validations;
 

@@ -35,9 +35,10 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::Index,
-        lifecycles, policies, sweep, visit,
+        lifecycles, policies, sweep, systems, visit,
     },
     domain::{agenda::Widths, observed},
+    systems::Systems,
 };
 
 /// Where an API server is reached from within a cluster.
@@ -121,6 +122,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         evaluator: evaluator.clone(),
     };
     background.spawn(policies::run(policing, policies_changed));
+    let connected = systems::Context {
+        clock: clock.clone(),
+        index: index.clone(),
+        exchange: exchange.clone(),
+        evaluator: evaluator.clone(),
+        systems: Systems::new(evaluator.clone(), exchange.clone(), metrics.clone()),
+    };
+    background.spawn(systems::run(connected, systems_changed));
     let ambient = Ambient::default();
     let look = outlet.clone();
     background.spawn(ambient.clone().run(cluster.client.clone(), move || look.pass(look.index.every_lifecycle())));
