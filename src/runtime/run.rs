@@ -122,12 +122,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         evaluator: evaluator.clone(),
     };
     background.spawn(policies::run(policing, policies_changed));
+    let calling = Systems::new(evaluator.clone(), exchange.clone(), metrics.clone());
     let connected = systems::Context {
         clock: clock.clone(),
         index: index.clone(),
         exchange: exchange.clone(),
         evaluator: evaluator.clone(),
-        systems: Systems::new(evaluator.clone(), exchange.clone(), metrics.clone()),
+        systems: calling,
     };
     background.spawn(systems::run(connected, systems_changed));
     let ambient = Ambient::default();
