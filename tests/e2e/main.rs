@@ -26,6 +26,6 @@ mod lives_on;
 mod personas;
 mod phases;
 mod quotas;
+mod reached;
 mod status;
 mod support;
-mod systems;

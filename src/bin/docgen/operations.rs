@@ -40,7 +40,11 @@ const VARIABLES: &[(&str, &str, &str)] = &[
     ("now", "timestamp", "when the call was rendered"),
     ("response.status", "int", "the answer's status; `success` and `retryable` only, as all of `response`"),
     ("response.headers", "map", "its headers by their names in lower case, the first 32 of at most 1024 characters"),
-    ("response.body", "any", "its body: JSON if it is that, and said to be that or nothing is said; otherwise a string; at most 8192 values"),
+    (
+        "response.body",
+        "any",
+        "its body: JSON if it is that, and said to be that or nothing is said; otherwise a string; at most 8192 values",
+    ),
 ];
 
 /// Part, expression, meaning.
