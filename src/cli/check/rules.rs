@@ -17,8 +17,11 @@ use crate::{
             Enforcement, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, Observed, Presence, RoleSeen,
             Settings,
         },
+        steps::Works,
+        task::TaskSeen,
         terms::{self, Refusal},
         validations::{self, Input},
+        workflow::Systems,
     },
 };
 
@@ -124,6 +127,9 @@ fn observed(
         live: asked.live.clone().unwrap_or_default(),
         children: BTreeMap::new(),
         strays: vec![],
+        systems: Systems::new(),
+        works: Works::new(),
+        task: TaskSeen::None,
         memory: Memory::default(),
         learned: Learned { access: Some(true), ..Learned::default() },
         settings: Settings { retention_millis: 0, require_policy: false },
