@@ -19,7 +19,7 @@ use crate::{
     domain::{
         agenda::Lane,
         call::{Answer, Class, Failure},
-        observed::{Child, Observed},
+        observed::Observed,
         outcome::Outcome,
         steps::{self, Part, Task, Work, WorkState, Works},
         workflow,
@@ -27,7 +27,7 @@ use crate::{
     runtime::clock::Clock,
     systems::{
         Request, Systems,
-        facts::{CredentialFacts, Facts, LeaseFacts, LifecycleFacts, TokenFact},
+        facts::{self, Facts, TokenFact},
     },
 };
 
@@ -103,7 +103,7 @@ impl Calls {
             task: task.clone(),
             tries,
             key: format!("{}/{}{suffix}", seen.lease.uid, task.step),
-            facts: step.as_ref().and_then(|step| facts(seen, step, self.token(seen), &self.endpoint, now)),
+            facts: step.as_ref().and_then(|step| facts::of(seen, step, self.token(seen), &self.endpoint, now)),
             step,
             lane: if ended { Lane::Retry } else { Lane::Issue },
             lease: seen.lease.uid.clone(),
@@ -227,7 +227,7 @@ impl Calls {
         let system = self.index.system(&step.system.name).ok_or_else(|| invalid("its system is not there any more"))?;
         let operation = step.undo.as_deref().and_then(|undo| system.spec.operation(undo));
         let operation = operation.ok_or_else(|| invalid("its undo operation is not there any more"))?;
-        let mut facts = facts(seen, step, TokenFact::Absent, &self.endpoint, now)
+        let mut facts = facts::of(seen, step, TokenFact::Absent, &self.endpoint, now)
             .ok_or_else(|| invalid("the lease or its lifecycle is not known"))?;
         facts.params.retain(|name, _| operation.params.contains(name));
         let request =
@@ -250,48 +250,4 @@ fn again(message: String) -> Outcome {
 
 fn refused(message: &str) -> Outcome {
     Outcome::Refused { message: message.to_owned() }
-}
-
-/// What the expressions of a step may know.
-fn facts(seen: &Observed, step: &ResolvedStep, token: TokenFact, endpoint: &Endpoint, now: Time) -> Option<Facts> {
-    let (spec, status) = (seen.lease.spec.as_ref()?, &seen.lease.status);
-    let lifecycle = seen.lifecycle().map(|l| &l.spec);
-    let account = status.credential.as_ref().and_then(|c| c.service_account.as_ref()).map(|a| a.name.clone());
-    let account = account.or_else(|| seen.present(&Child::Account).map(|id| id.name.clone()));
-    Some(Facts {
-        params: step.with.clone(),
-        lease: LeaseFacts {
-            name: seen.lease.name.clone(),
-            namespace: seen.lease.namespace.clone(),
-            uid: seen.lease.uid.to_string(),
-            reason: spec.reason.clone(),
-            ticket: spec.ticket.clone(),
-            grants: spec.grants.clone(),
-            ttl: seen.ttl().or(status.request.as_ref().map(|r| r.ttl))?,
-            request_digest: status.request_digest.clone().unwrap_or_default(),
-            end_reason: status.end_reason.map(|r| r.to_string()).unwrap_or_default(),
-            end_time: status.end_time,
-            evidence: status.credential.as_ref().and_then(|c| c.evidence).map(|e| e.to_string()).unwrap_or_default(),
-            approvers: status.decisions.iter().map(|d| d.by.clone()).collect(),
-        },
-        lifecycle: LifecycleFacts {
-            name: spec.lifecycle_ref.name.clone(),
-            namespace: seen.lease.namespace.clone(),
-            class: lifecycle.map(|l| l.class.as_str().to_owned()).unwrap_or_default(),
-            owner: lifecycle.map_or_else(
-                || crate::api::lifecycle::Owner { team: String::new(), contact: String::new() },
-                |l| l.owner.clone(),
-            ),
-            purpose: lifecycle.map(|l| l.purpose.clone()).unwrap_or_default(),
-        },
-        requester: spec.requested_by.clone(),
-        credential: (step.at != StepTime::Request).then(|| CredentialFacts {
-            token,
-            service_account: account.unwrap_or_default(),
-            expiration_time: status.expiration_time.or_else(|| seen.deadline()),
-            server: endpoint.server.clone(),
-            ca: endpoint.ca_pem.clone(),
-        }),
-        now,
-    })
 }

@@ -8,9 +8,9 @@ use crate::{
     domain::{
         guards::Labels,
         observed::LifecycleSeen,
-        workflow::{self, SystemSeen, Uses},
+        workflow::{self, SystemSeen},
     },
-    systems::check_operation,
+    systems::seen::seen,
 };
 
 /// What is kept of one system.
@@ -38,8 +38,8 @@ impl Index {
         let name = object.metadata.name.clone().unwrap_or_default();
         let identity = |o: &ConnectedSystem| (o.metadata.uid.clone(), o.metadata.generation);
         let new = identity(&object);
-        let seen = Arc::new(looked_at(&name, &object));
-        let old = inner.systems.0.insert(name.clone(), SystemRow { object: Arc::new(object), seen, epoch });
+        let looked_at = Arc::new(seen(&object));
+        let old = inner.systems.0.insert(name.clone(), SystemRow { object: Arc::new(object), seen: looked_at, epoch });
         if old.is_some_and(|old| identity(&old.object) == new) {
             return Wishes::default();
         }
@@ -73,12 +73,6 @@ impl Index {
             _ => None,
         };
         workflow::problems(&spec.workflow, &systems, labels, delivery)
-    }
-
-    /// Every system, its expressions looked at, by its name.
-    #[must_use]
-    pub fn systems_seen(&self) -> workflow::Systems {
-        self.inner().systems.0.iter().map(|(name, row)| (name.clone(), row.seen.clone())).collect()
     }
 
     /// Every system.
@@ -123,20 +117,5 @@ impl Inner {
             wishes.extend(self.wake_system(&name));
         }
         wishes
-    }
-}
-
-/// A system with what each of its operations uses.
-fn looked_at(name: &str, object: &ConnectedSystem) -> SystemSeen {
-    let operations = object.spec.operations.iter().map(|operation| {
-        let checked = check_operation(operation).map_err(|problem| problem.to_string());
-        let uses = checked.map(|checked| Uses { token: checked.uses_token, credential: checked.uses_credential });
-        (operation.name.clone(), uses)
-    });
-    SystemSeen {
-        name: name.to_owned(),
-        uid: object.metadata.uid.clone().unwrap_or_default(),
-        spec: object.spec.clone(),
-        operations: operations.collect(),
     }
 }
