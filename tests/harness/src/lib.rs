@@ -22,6 +22,7 @@
 //! | [`ControlPlane`] | one running control plane: users, kubectl, faults |
 //! | [`AuditLog`] | what the API server was asked, typed |
 //! | [`Process`] | a child process; tests start the operator with it |
+//! | [`Other`] | another system, which does what it is told |
 //! | [`eventually`] | waiting with an error worth reading |
 //!
 //! Everything here is for Linux: processes are told apart by `/proc` and signalled by pidfd.
@@ -30,6 +31,7 @@ pub mod assets;
 mod audit;
 mod eventually;
 mod identity;
+mod other;
 mod pki;
 mod plane;
 mod process;
@@ -37,5 +39,6 @@ mod process;
 pub use audit::{AuditLog, Cursor, Record};
 pub use eventually::{Look, eventually, eventually_seeing};
 pub use identity::Identity;
+pub use other::{Act, Call, Other};
 pub use plane::{Component, ControlPlane, DetachedRun, Options, Output, User, end};
 pub use process::{Lifetime, Process};
