@@ -21,6 +21,7 @@
 //! | [`assets`] | finds, or builds and caches, the executables |
 //! | [`ControlPlane`] | one running control plane: users, kubectl, faults |
 //! | [`AuditLog`] | what the API server was asked, typed |
+//! | [`OpenBao`] | a secrets store that lets the operator in |
 //! | [`Process`] | a child process; tests start the operator with it |
 //! | [`eventually`] | waiting with an error worth reading |
 //!
@@ -30,6 +31,7 @@ pub mod assets;
 mod audit;
 mod eventually;
 mod identity;
+mod openbao;
 mod pki;
 mod plane;
 mod process;
@@ -37,5 +39,6 @@ mod process;
 pub use audit::{AuditLog, Cursor, Record};
 pub use eventually::{Look, eventually, eventually_seeing};
 pub use identity::Identity;
+pub use openbao::OpenBao;
 pub use plane::{Component, ControlPlane, DetachedRun, Options, Output, User, end};
 pub use process::{Lifetime, Process};
