@@ -12,6 +12,7 @@ pub mod consent;
 pub mod decide;
 pub mod digest;
 pub mod ending;
+pub mod expression;
 pub mod guards;
 pub mod independence;
 pub mod issue;

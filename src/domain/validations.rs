@@ -1,92 +1,63 @@
 //! Tenants' own rules: expressions in CEL that every lease of a lifecycle must meet.
 //!
 //! They run in the process that must revoke, and the interpreter has no budget and cannot be stopped. So what an expression may
-//! cost is bounded before it runs, from its text and the bounds of its input alone (`cost`), and it runs on threads of its own
+//! cost is bounded before it runs, from its text and the bounds of its input alone ([`super::expression`]), and it runs on threads of its own
 //! (`runtime::evaluator`). Everything fails closed: an expression that cannot be used is a rule that is not met.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, LazyLock},
+use std::sync::LazyLock;
+
+use cel::Value;
+
+#[cfg(test)]
+use super::expression::MAX_DETAIL;
+pub use super::expression::Problem;
+use super::{
+    expression::{self, Environment, Expression, Weight, duration, object, timestamp},
+    guards::Effective,
+    observed::Observed,
+    outlives,
 };
-
-use cel::{Context, Env, Value};
-
-use super::{guards::Effective, observed::Observed, outlives};
 use crate::api::{
-    CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time, condition,
+    CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
     lease::Identity,
     lifecycle::{ApprovalType, Class, DeliveryType, Owner, Terms, TtlTerms},
     reasons::Outlives,
 };
 
-mod cost;
-mod nesting;
-mod pattern;
-
 /// The longest expression, in characters.
 pub const MAX_EXPRESSION: usize = 1024;
-/// How much of the interpreter's own words a message takes over, in bytes.
-const MAX_DETAIL: usize = 512;
-
-/// The language: the standard one without optional syntax, which no rule needs.
-static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
-
-/// Why an expression cannot be used, or gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// More than [`MAX_EXPRESSION`] characters.
-    #[error("the expression has more than {MAX_EXPRESSION} characters")]
-    TooLong,
-    /// It is no CEL.
-    #[error("the expression cannot be parsed: {0}")]
-    Unparsable(String),
-    /// Parts within parts.
-    #[error("the expression is nested too deeply: at most {} levels", cost::MAX_DEPTH)]
-    TooDeep,
-    /// A macro within the body of a macro.
-    #[error("a macro (all, exists, exists_one, filter, map) stands within another one's body")]
-    NestedMacros,
-    /// Too many macros.
-    #[error("the expression has more than {} macros (all, exists, exists_one, filter, map)", cost::MAX_MACROS)]
-    TooManyMacros,
-    /// A list or map written out with too many entries.
-    #[error("a list or map has more than {} entries", cost::MAX_ENTRIES)]
-    TooManyEntries,
-    /// Evaluated over the largest lease it would take too long or too much memory.
-    #[error("over a large lease the expression would cost too much: compare less, or use a simpler pattern")]
-    TooExpensive,
-    /// A pattern that is not written out, so that its cost cannot be known.
-    #[error("matches() takes its pattern as a string written out in the expression")]
-    PatternNotLiteral,
-    /// A variable or field that is not there.
-    #[error("`{0}` is not known: there are lease, lifecycle, requester, approval and now, with the documented fields")]
-    UnknownName(String),
-    /// A function that is not there.
-    #[error("the function `{0}` is not available")]
-    UnknownFunction(String),
-    /// A form of CEL that rules have no use for, such as building messages.
-    #[error("the expression builds a structure, which rules cannot")]
-    Structure,
-    /// The lease or lifecycle is larger than its schema allows.
-    #[error("`{0}` is larger than its schema allows")]
-    InputTooLarge(&'static str),
-    /// It gave something else than true or false.
-    #[error("the expression gives a value of type {0}, not true or false")]
-    NotBool(String),
-    /// It failed.
-    #[error("the expression failed: {0}")]
-    Failed(String),
-    /// It did not end in time.
-    #[error("the expression took too long")]
-    TookTooLong,
-    /// The interpreter failed in a way of its own.
-    #[error("the expression made the interpreter fail")]
-    Crashed,
-}
+/// What rules know, with the bounds of the resources' schemas (metadata: those of the API server).
+static KNOWN: LazyLock<Environment> = LazyLock::new(|| {
+    let fields = [
+        ("lease.name", Weight::chars(253)),
+        ("lease.namespace", Weight::chars(63)),
+        ("lease.ttl", Weight::SMALL),
+        ("lease.reason", Weight::chars(512)),
+        ("lease.ticket", Weight::chars(128)),
+        ("lease.grants", Weight::texts(16, 63)),
+        ("lease.audiences", Weight::texts(4, 253)),
+        ("lease.delivery", Weight::chars(16)),
+        ("lease.outlives", Weight::texts(16, 16)),
+        ("lifecycle.name", Weight::chars(253)),
+        ("lifecycle.namespace", Weight::chars(63)),
+        ("lifecycle.class", Weight::chars(16)),
+        ("lifecycle.owner.team", Weight::chars(128)),
+        ("lifecycle.owner.contact", Weight::chars(256)),
+        ("lifecycle.purpose", Weight::chars(512)),
+        ("requester.username", Weight::chars(512)),
+        ("requester.uid", Weight::chars(256)),
+        ("requester.groups", Weight::texts(256, 256)),
+        ("requester.podName", Weight::chars(253)),
+        ("approval.type", Weight::chars(16)),
+        ("approval.count", Weight::SMALL),
+        ("now", Weight::SMALL),
+    ];
+    Environment::new(MAX_EXPRESSION, fields.map(|(name, weight)| (name.into(), weight)).into())
+});
 
 /// An expression that may be evaluated.
 #[derive(Debug)]
-pub struct Rule(cel::Program);
+pub struct Rule(Expression);
 
 /// What expressions are about. Its texts and lists must be within the bounds of the resources' schemas.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,13 +126,7 @@ pub struct LifecycleInput {
 /// # Errors
 /// What is wrong with it, for whoever wrote it.
 pub fn compile(expression: &str) -> Result<Rule, Problem> {
-    if expression.chars().nth(MAX_EXPRESSION).is_some() {
-        return Err(Problem::TooLong);
-    }
-    nesting::check(expression)?;
-    let program = LANGUAGE.compile(expression).map_err(|errors| Problem::Unparsable(detail(&errors)))?;
-    cost::check(program.expression())?;
-    Ok(Rule(program))
+    expression::compile(expression, &KNOWN).map(Rule)
 }
 
 /// Whether a rule is met.
@@ -169,14 +134,10 @@ pub fn compile(expression: &str) -> Result<Rule, Problem> {
 /// # Errors
 /// Why there is no answer; it counts as not met.
 pub fn evaluate(rule: &Rule, input: &Input) -> Result<bool, Problem> {
-    let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-    for (name, value) in input.variables()? {
-        context.add_variable_from_value(name, value);
-    }
-    match rule.0.execute(&context) {
+    match rule.0.evaluate(input.variables()?) {
         Ok(Value::Bool(met)) => Ok(met),
         Ok(other) => Err(Problem::NotBool(other.type_of().to_string())),
-        Err(error) => Err(Problem::Failed(detail(&error))),
+        Err(error) => Err(Problem::failed(&error)),
     }
 }
 
@@ -307,7 +268,7 @@ impl Input {
                 object([
                     ("name", text("lease.name", &lease.name)?),
                     ("namespace", text("lease.namespace", &lease.namespace)?),
-                    ("ttl", duration(lease.ttl)?),
+                    ("ttl", duration("lease.ttl", lease.ttl.as_secs())?),
                     ("reason", text("lease.reason", &lease.reason)?),
                     ("ticket", text("lease.ticket", lease.ticket.as_deref().unwrap_or_default())?),
                     ("grants", list("lease.grants", &lease.grants)?),
@@ -348,54 +309,17 @@ impl Input {
                     ("count", Value::Int(self.approval.count.into())),
                 ]),
             ),
-            ("now", timestamp(self.now)?),
+            ("now", timestamp("now", self.now)?),
         ])
     }
 }
 
-impl From<nesting::Refusal> for Problem {
-    fn from(refusal: nesting::Refusal) -> Self {
-        match refusal {
-            nesting::Refusal::TooDeep => Self::TooDeep,
-            nesting::Refusal::Spelling(why) => Self::Unparsable(why.to_owned()),
-        }
-    }
+fn text(path: &str, text: &str) -> Result<Value, Problem> {
+    KNOWN.text(path, text)
 }
 
-fn object<const N: usize>(fields: [(&'static str, Value); N]) -> Value {
-    Value::Map(HashMap::from(fields).into())
-}
-
-/// A text, if it is within the bounds that costs were reckoned with.
-fn text(path: &'static str, text: &str) -> Result<Value, Problem> {
-    let fits = cost::field(path).is_some_and(|bound| cost::text(text.len()) <= bound.total);
-    if fits { Ok(Value::String(Arc::new(text.to_owned()))) } else { Err(Problem::InputTooLarge(path)) }
-}
-
-/// A list of texts, if it is within the bounds that costs were reckoned with.
-fn list(path: &'static str, entries: &[String]) -> Result<Value, Problem> {
-    let Some(bound) = cost::field(path) else { return Err(Problem::InputTooLarge(path)) };
-    let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    if count > bound.items || entries.iter().any(|entry| cost::text(entry.len()) > bound.each) {
-        return Err(Problem::InputTooLarge(path));
-    }
-    Ok(Value::List(Arc::new(entries.iter().map(|entry| Value::String(Arc::new(entry.clone()))).collect())))
-}
-
-fn duration(duration: Duration) -> Result<Value, Problem> {
-    chrono::Duration::try_seconds(duration.as_secs()).map(Value::Duration).ok_or(Problem::InputTooLarge("lease.ttl"))
-}
-
-fn timestamp(time: Time) -> Result<Value, Problem> {
-    let time = chrono::DateTime::from_timestamp_millis(time.as_millis()).ok_or(Problem::InputTooLarge("now"))?;
-    Ok(Value::Timestamp(time.fixed_offset()))
-}
-
-/// What the interpreter says, cut to what fits a message.
-fn detail(error: &impl ToString) -> String {
-    let mut text = error.to_string();
-    condition::bound(&mut text, MAX_DETAIL);
-    text
+fn list(path: &str, entries: &[String]) -> Result<Value, Problem> {
+    KNOWN.list(path, entries)
 }
 
 #[cfg(test)]

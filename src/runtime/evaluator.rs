@@ -1,9 +1,9 @@
-//! Threads of their own for tenants' expressions.
+//! Threads of their own for expressions.
 //!
-//! [`crate::domain::validations`] bounds what an expression can cost; this bounds what happens if that reckoning is wrong. The
+//! [`crate::domain::expression`] bounds what an expression can cost; this bounds what happens if that reckoning is wrong. The
 //! interpreter cannot be stopped, so an expression that overruns is left to its thread, the thread is replaced, and there is a
-//! limit to how many are left like that. The tokio runtime is never blocked. Only judging a lease may wait for an answer here:
-//! nothing on the way to an end may call this.
+//! limit to how many are left like that. The tokio runtime is never blocked. Judging a lease, and calls in other systems, may wait
+//! for an answer here: nothing on the way to a dead credential may call this.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -44,17 +44,17 @@ pub struct Violation {
     pub problem: Option<Problem>,
 }
 
-/// Why the rules could not be judged: ask again later, and issue nothing until then.
+/// Why there is no answer: ask again later, and issue nothing until then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Overrun {
     /// Too many expressions wait already.
-    #[error("too many rules wait to be evaluated")]
+    #[error("too many expressions wait to be evaluated")]
     Busy,
     /// Too many threads are stuck in expressions that do not end.
-    #[error("rules that do not end hold every thread that evaluates rules")]
+    #[error("expressions that do not end hold every thread that evaluates them")]
     Stuck,
     /// The caller's deadline came first.
-    #[error("the rules were not evaluated in time")]
+    #[error("the expressions were not evaluated in time")]
     Deadline,
 }
 
@@ -73,15 +73,32 @@ impl Drop for Handle {
     }
 }
 
-type Answer = Result<Result<bool, Problem>, Overrun>;
+/// Whether what was to be done was done in time. What it gave goes its own way, because each caller wants something else.
+type Verdict = Result<Result<(), Problem>, Overrun>;
+type Work = Box<dyn FnOnce() + Send>;
 /// What is run, apart from the interpreter only in tests.
 type Evaluate = fn(&str, &Input) -> Result<bool, Problem>;
 
 struct Job {
-    expression: String,
-    input: Arc<Input>,
+    work: Work,
     until: Instant,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Verdict>,
+}
+
+/// What a caller waits for.
+struct Ticket<T> {
+    verdict: oneshot::Receiver<Verdict>,
+    given: oneshot::Receiver<Result<T, Problem>>,
+}
+
+impl<T> Ticket<T> {
+    async fn answer(self) -> Result<Result<T, Problem>, Overrun> {
+        // A dropped sender is a job that went down with the pool.
+        match self.verdict.await.unwrap_or(Err(Overrun::Stuck))? {
+            Ok(()) => Ok(self.given.await.unwrap_or(Err(Problem::Crashed))),
+            Err(problem) => Ok(Err(problem)),
+        }
+    }
 }
 
 /// What a thread is busy with.
@@ -89,7 +106,7 @@ struct Busy {
     since: Instant,
     until: Instant,
     /// Taken as soon as somebody has answered.
-    answer: Option<oneshot::Sender<Answer>>,
+    answer: Option<oneshot::Sender<Verdict>>,
     /// Whether the thread is left to its expression: it ends when that does.
     stuck: bool,
 }
@@ -156,8 +173,7 @@ impl Evaluator {
         for (rule, Validation { expression, message }) in rules.iter().enumerate() {
             let answer = self.0.0.submit(expression.clone(), Arc::clone(&input), until)?;
             let message = message.clone();
-            // A dropped sender is a job that went down with the pool.
-            match answer.await.unwrap_or(Err(Overrun::Stuck))? {
+            match answer.answer().await? {
                 Ok(true) => {}
                 Ok(false) => violations.push(Violation { rule, message, problem: None }),
                 Err(problem) => violations.push(Violation { rule, message, problem: Some(problem) }),
@@ -183,6 +199,19 @@ impl Evaluator {
         }))
     }
 
+    /// Runs what uses one expression, on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Overrun`] if it was not begun and done before `deadline` (from now): that is not an answer.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<Result<T, Problem>, Overrun> {
+        let until = Instant::now() + deadline.min(MAX_DEADLINE);
+        self.0.0.queue(until, work)?.answer().await
+    }
+
     /// How many threads are stuck in an expression now, for metrics.
     #[must_use]
     pub fn stuck(&self) -> usize {
@@ -202,13 +231,20 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn submit(
+    fn submit(&self, expression: String, input: Arc<Input>, until: Instant) -> Result<Ticket<bool>, Overrun> {
+        let evaluate = self.evaluate;
+        self.queue(until, move || evaluate(&expression, &input))
+    }
+
+    fn queue<T: Send + 'static>(
         &self,
-        expression: String,
-        input: Arc<Input>,
         until: Instant,
-    ) -> Result<oneshot::Receiver<Answer>, Overrun> {
-        let (answer, receiver) = oneshot::channel();
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<Ticket<T>, Overrun> {
+        let (answer, verdict) = oneshot::channel();
+        let (give, given) = oneshot::channel();
+        // The caller may have gone; then nobody wants to know.
+        let work = Box::new(move || _ = give.send(work()));
         let mut state = self.lock();
         if state.stuck() >= MAX_STUCK {
             return Err(Overrun::Stuck);
@@ -216,10 +252,10 @@ impl Pool {
         if state.queue.len() >= MAX_QUEUED {
             return Err(Overrun::Busy);
         }
-        state.queue.push_back(Job { expression, input, until, answer });
+        state.queue.push_back(Job { work, until, answer });
         self.work.notify_one();
         self.watch.notify_one();
-        Ok(receiver)
+        Ok(Ticket { verdict, given })
     }
 
     /// Adds a thread that takes jobs.
@@ -239,7 +275,7 @@ impl Pool {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let Job { expression, input, until, answer } = job;
+            let Job { work, until, answer } = job;
             if answer.is_closed() {
                 continue;
             }
@@ -249,8 +285,7 @@ impl Pool {
             drop(state);
 
             // A panic of the interpreter must not cost the thread.
-            let result = catch_unwind(AssertUnwindSafe(|| (self.evaluate)(&expression, &input)))
-                .unwrap_or(Err(Problem::Crashed));
+            let result = catch_unwind(AssertUnwindSafe(work)).map_err(|_| Problem::Crashed);
             let result = if since.elapsed() > self.patience { Err(Problem::TookTooLong) } else { result };
 
             state = self.lock();

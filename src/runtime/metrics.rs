@@ -10,8 +10,11 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::reasons::{EndReason, Evidence, Phase},
-    domain::agenda::Lane,
+    api::{
+        reasons::{EndReason, Evidence, Phase},
+        system::SystemType,
+    },
+    domain::{agenda::Lane, outcome::Outcome},
 };
 
 /// Which call of the API server it was.
@@ -51,6 +54,12 @@ struct VersionLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct EvidenceLabel {
     evidence: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SystemCall {
+    r#type: &'static str,
+    outcome: &'static str,
 }
 
 /// Resources by the segment of a path; everything else is `other`, so that no path can make a new time series.
@@ -118,6 +127,9 @@ pub struct Metrics {
     enforced: Gauge,
     tokens: Gauge,
     panics: Counter<u64, AtomicU64>,
+    system_calls: Family<SystemCall, Counter>,
+    system_call: Histogram,
+    systems_unavailable: Gauge,
 }
 
 fn issue_buckets() -> Histogram {
@@ -146,6 +158,9 @@ impl Metrics {
             enforced: Gauge::default(),
             tokens: Gauge::default(),
             panics: Counter::default(),
+            system_calls: Family::default(),
+            system_call: issue_buckets(),
+            systems_unavailable: Gauge::default(),
         };
         registry.register(
             "api_requests",
@@ -189,6 +204,21 @@ impl Metrics {
         );
         registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());
         registry.register("visit_panics", "Visits that ended in a panic: each is a bug", metrics.panics.clone());
+        registry.register(
+            "system_calls",
+            "Calls of connected systems by the system's type and what they came to: done, again (not yet, or no answer), refused",
+            metrics.system_calls.clone(),
+        );
+        registry.register(
+            "system_call_duration_seconds",
+            "Seconds that a call of a connected system took, with waiting for its turn",
+            metrics.system_call.clone(),
+        );
+        registry.register(
+            "systems_unavailable",
+            "Connected systems that did not answer several times in a row, and are left alone for a while",
+            metrics.systems_unavailable.clone(),
+        );
         for phase in Phase::ALL {
             metrics.leases(*phase, 0);
         }
@@ -250,6 +280,22 @@ impl Metrics {
     /// A visit panicked.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// A connected system was called, or was to be.
+    pub fn system_call(&self, kind: SystemType, outcome: &Outcome, took: std::time::Duration) {
+        let outcome = match outcome {
+            Outcome::Done => "done",
+            Outcome::Again { .. } => "again",
+            Outcome::Refused { .. } => "refused",
+        };
+        self.system_calls.get_or_create(&SystemCall { r#type: kind.as_str(), outcome }).inc();
+        self.system_call.observe(took.as_secs_f64());
+    }
+
+    /// How many connected systems are left alone because they do not answer.
+    pub fn systems_unavailable(&self, count: usize) {
+        self.systems_unavailable.set(number(count));
     }
 
     /// The text that Prometheus scrapes.

@@ -4,9 +4,16 @@
 //! once; each step costs what it touches, and a macro's body costs its own as often as its range can have items. That is an upper
 //! bound, coarse but safe: what grows by doubling, by repetition or by a macro over a macro's result is refused by the same sum.
 
+use std::collections::BTreeSet;
+
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
-use super::{Problem, pattern};
+use super::{
+    Problem,
+    environment::Environment,
+    pattern,
+    weight::{NODE, Weight, text},
+};
 
 /// How many levels an expression may have.
 pub(super) const MAX_DEPTH: usize = 32;
@@ -18,116 +25,24 @@ pub(super) const MAX_ENTRIES: usize = 64;
 const MAX_COST: u64 = 5_000_000;
 /// The heaviest value: at most 4 MiB.
 const MAX_WEIGHT: u64 = 250_000;
-/// The weight of any value, and the cost of any step.
-const NODE: u64 = 8;
-/// The most a value can weigh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Weight {
-    /// How many items it can have, if it is a list or map.
-    pub(super) items: u64,
-    /// The heaviest item.
-    pub(super) each: u64,
-    /// All of it.
-    pub(super) total: u64,
-}
-
-impl Weight {
-    /// A value of fixed size.
-    const SMALL: Self = Self::scalar(NODE);
-
-    const fn scalar(total: u64) -> Self {
-        Self { items: 0, each: 0, total }
-    }
-
-    const fn list(items: u64, each: u64) -> Self {
-        Self { items, each, total: NODE + items * each }
-    }
-
-    /// Any one of its items; nothing is known about that but how heavy it is.
-    fn item(self) -> Self {
-        let each = self.each.max(NODE);
-        Self { items: each / NODE, each, total: each }
-    }
-
-    /// Both together, as `+` makes of lists and texts.
-    fn plus(self, other: Self) -> Self {
-        Self {
-            items: self.items.saturating_add(other.items),
-            each: self.each.max(other.each),
-            total: self.total.saturating_add(other.total),
-        }
-    }
-
-    /// Either of the two.
-    fn or(self, other: Self) -> Self {
-        Self { items: self.items.max(other.items), each: self.each.max(other.each), total: self.total.max(other.total) }
-    }
-
-    fn times(self, times: u64) -> Self {
-        Self { items: self.items.saturating_mul(times), each: self.each, total: self.total.saturating_mul(times) }
-    }
-}
-
-/// The weight of a text of so many bytes.
-pub(super) const fn text(bytes: usize) -> u64 {
-    NODE + bytes as u64 / 16
-}
-
-/// A text of at most so many characters, of at most four bytes.
-const fn chars(count: usize) -> Weight {
-    Weight::scalar(text(4 * count))
-}
-
-const fn texts(items: u64, count: usize) -> Weight {
-    Weight::list(items, text(4 * count))
-}
-
-/// The input, by path, with the bounds of the resources' schemas (metadata: those of the API server).
-const FIELDS: &[(&str, Weight)] = &[
-    ("lease.name", chars(253)),
-    ("lease.namespace", chars(63)),
-    ("lease.ttl", Weight::SMALL),
-    ("lease.reason", chars(512)),
-    ("lease.ticket", chars(128)),
-    ("lease.grants", texts(16, 63)),
-    ("lease.audiences", texts(4, 253)),
-    ("lease.delivery", chars(16)),
-    ("lease.outlives", texts(16, 16)),
-    ("lifecycle.name", chars(253)),
-    ("lifecycle.namespace", chars(63)),
-    ("lifecycle.class", chars(16)),
-    ("lifecycle.owner.team", chars(128)),
-    ("lifecycle.owner.contact", chars(256)),
-    ("lifecycle.purpose", chars(512)),
-    ("requester.username", chars(512)),
-    ("requester.uid", chars(256)),
-    ("requester.groups", texts(256, 256)),
-    ("requester.podName", chars(253)),
-    ("approval.type", chars(16)),
-    ("approval.count", Weight::SMALL),
-    ("now", Weight::SMALL),
-];
-
-/// The most a variable or field can weigh. `None`: there is none of this path.
-pub(super) fn field(path: &str) -> Option<Weight> {
-    let within = |name: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
-    let object = |object: Option<Weight>, field: Weight| {
-        let object = object.unwrap_or(Weight::SMALL);
-        Some(object.plus(Weight { items: 1, each: field.total, total: field.total }))
+/// Refuses an expression whose cost is not bounded, or too high; the names it uses, as [`Environment::used_name`] tells them.
+pub(super) fn check(expression: &IdedExpr, environment: &Environment) -> Result<BTreeSet<String>, Problem> {
+    let mut reckoner = Reckoner {
+        environment,
+        used: BTreeSet::new(),
+        cost: 0,
+        repeated: 1,
+        macros: 0,
+        in_body: false,
+        locals: Vec::new(),
     };
-    match FIELDS.iter().find(|(name, _)| *name == path) {
-        Some((_, weight)) => Some(*weight),
-        None => FIELDS.iter().filter(|(name, _)| within(name)).map(|(_, weight)| *weight).fold(None, object),
-    }
-}
-
-/// Refuses an expression whose cost is not bounded, or too high.
-pub(super) fn check(expression: &IdedExpr) -> Result<(), Problem> {
-    let mut reckoner = Reckoner { cost: 0, repeated: 1, macros: 0, in_body: false, locals: Vec::new() };
-    reckoner.weigh(expression, 1).map(|_| ())
+    reckoner.weigh(expression, 1)?;
+    Ok(reckoner.used)
 }
 
 struct Reckoner<'e> {
+    environment: &'e Environment,
+    used: BTreeSet<String>,
     cost: u64,
     /// How often the part that is being looked at runs.
     repeated: u64,
@@ -189,7 +104,9 @@ impl<'e> Reckoner<'e> {
                 fields.iter().fold(*weight, |weight, _| weight.item())
             } else {
                 let path = [&[name.as_str()], &fields[..]].concat().join(".");
-                field(&path).ok_or(Problem::UnknownName(path))?
+                let Some(weight) = self.environment.weight(&path) else { return Err(Problem::UnknownName(path)) };
+                self.used.insert(self.environment.used_name(path));
+                weight
             }
         } else {
             let Expr::Select(select) = part else { return Err(Problem::Structure) };
@@ -206,7 +123,7 @@ impl<'e> Reckoner<'e> {
         let mut whole = Weight::SMALL;
         for entry in entries {
             let entry = self.weigh(entry, depth + 1)?;
-            whole = whole.plus(Weight { items: 1, each: entry.total, total: entry.total });
+            whole = whole.plus(Weight { items: 1, each: entry.total, ..entry });
         }
         self.charge(whole.total)?;
         Ok(whole)
@@ -231,6 +148,10 @@ impl<'e> Reckoner<'e> {
             operators::INDEX => Ok(weights.first().map_or(Weight::SMALL, |container| container.item())),
             // Numbers, durations and timestamps grow when they are written out; texts and bytes stay what they are.
             "string" | "bytes" => Ok(heaviest.plus(Weight::scalar(4 * NODE))),
+            // Each byte may become three.
+            "urlquery" if self.environment.encodes() && call.target.is_none() && parts.len() == 1 => {
+                Ok(Weight::scalar(heaviest.total.saturating_mul(3)))
+            }
             "matches" => {
                 let pattern = pattern_cost(parts.last().copied())?;
                 self.charge(pattern.ready)?;
@@ -293,11 +214,12 @@ impl<'e> Reckoner<'e> {
         let (outer, visible) = (self.repeated, self.locals.len());
         self.repeated = outer.saturating_mul(range.items.max(1));
         self.in_body = true;
-        self.charge(range.item().total)?;
+        let item = range.each_of_all();
+        self.charge(item.total)?;
         self.locals.push((&comprehension.accu_var, Weight::SMALL));
-        self.locals.push((&comprehension.iter_var, range.item()));
+        self.locals.push((&comprehension.iter_var, item));
         if let Some(second) = &comprehension.iter_var2 {
-            self.locals.push((second, range.item()));
+            self.locals.push((second, item));
         }
         self.weigh(&comprehension.loop_cond, depth + 1)?;
         // The accumulator counts as small within a step: `all`, `exists` and `exists_one` keep it so, and the interpreter appends
@@ -307,7 +229,7 @@ impl<'e> Reckoner<'e> {
         self.in_body = false;
 
         self.locals.truncate(visible);
-        self.locals.push((&comprehension.accu_var, start.plus(step.times(range.items))));
+        self.locals.push((&comprehension.accu_var, start.plus(step.times(range.items)).as_shaped_as(range)));
         let result = self.weigh(&comprehension.result, depth + 1);
         self.locals.truncate(visible);
         result

@@ -1,0 +1,186 @@
+//! What proves to a system who the operator is: a value from a Secret, or a short-lived token of its own.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use crate::{
+    api::{
+        names::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE},
+        system::HttpAuth,
+    },
+    cluster::{
+        exchange::{Ask, Exchange},
+        paths,
+        policies::Probe,
+        token::Token,
+    },
+    domain::call::Class,
+};
+
+/// How long what a Secret held is taken for what it holds.
+const SECRET_KEPT: Duration = Duration::from_secs(30);
+/// The life of a token of the operator's own, in seconds: the shortest that API servers give.
+const TOKEN_SECONDS: u64 = 600;
+/// How long the API server's own audiences are taken for known: they change with its flags.
+const AUDIENCES_KEPT: Duration = Duration::from_secs(300);
+
+/// Why the operator cannot prove who it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unproven {
+    #[error("it may not read Secret {0} in {OPERATOR_NAMESPACE}")]
+    SecretForbidden(String),
+    #[error("there is no Secret {0} in {OPERATOR_NAMESPACE}")]
+    SecretMissing(String),
+    #[error("Secret {0} in {OPERATOR_NAMESPACE} has no key {1}, or one that a header cannot hold")]
+    SecretKey(String, String),
+    #[error("its audience is one of the API server's own: a token for it would be the operator's whole power")]
+    Audience,
+    #[error("it may not mint tokens of its own account")]
+    TokenForbidden,
+    #[error("the API server does not answer")]
+    ApiServer,
+    #[error("the login was answered {0}")]
+    Login(u16),
+    #[error("the login was answered by something else than a login")]
+    LoginAnswer,
+}
+
+/// A header that proves who we are.
+#[derive(Clone)]
+pub(super) struct Proof {
+    pub(super) name: HeaderName,
+    /// Marked as sensitive: it is not printed.
+    pub(super) value: HeaderValue,
+}
+
+/// A proof, and until when it is used.
+pub(super) struct Kept {
+    pub(super) proof: Proof,
+    pub(super) until: Instant,
+}
+
+/// Fetches proofs from the API server.
+pub(super) struct Prover {
+    exchange: Exchange,
+    probe: Probe,
+    audiences: Mutex<Option<(Vec<String>, Instant)>>,
+}
+
+/// The part of a TokenRequest's answer that matters. No `Debug`: it holds a token.
+#[derive(Deserialize)]
+struct Minted {
+    status: MintedStatus,
+}
+
+#[derive(Deserialize)]
+struct MintedStatus {
+    token: String,
+}
+
+impl Prover {
+    pub(super) fn new(exchange: Exchange) -> Self {
+        Self { probe: Probe::new(exchange.clone()), exchange, audiences: Mutex::default() }
+    }
+
+    /// What an HTTP system is shown.
+    pub(super) async fn http(&self, auth: &HttpAuth) -> Result<Kept, Unproven> {
+        if let Some(token) = &auth.service_account_token {
+            let minted = self.own_token(&token.audience).await?;
+            let text = Zeroizing::new(format!("Bearer {}", minted.expose()));
+            let value = sensitive(text.as_bytes()).ok_or(Unproven::ApiServer)?;
+            let life = Duration::from_secs(TOKEN_SECONDS * 2 / 3);
+            return Ok(Kept { proof: Proof { name: header::AUTHORIZATION, value }, until: Instant::now() + life });
+        }
+        let proof = if let Some(by) = &auth.header {
+            let (name, key) = (&by.secret_ref.name, &by.secret_ref.key);
+            let unusable = || Unproven::SecretKey(name.clone(), key.clone());
+            let value = self.secret(name, [key.as_str()]).await?;
+            let mut text = Zeroizing::new(by.prefix.clone().unwrap_or_default().into_bytes());
+            text.extend_from_slice(value.first().ok_or_else(unusable)?.trim_ascii_end());
+            let header = by.name.parse().map_err(|_| unusable())?;
+            Proof { name: header, value: sensitive(&text).ok_or_else(unusable)? }
+        } else if let Some(by) = &auth.basic {
+            let name = &by.secret_ref.name;
+            let values = self.secret(name, ["username", "password"]).await?;
+            let joined = Zeroizing::new(values.iter().map(|v| v.as_slice()).collect::<Vec<_>>().join(&b':'));
+            let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(&*joined)));
+            let unusable = || Unproven::SecretKey(name.clone(), "password".to_owned());
+            Proof { name: header::AUTHORIZATION, value: sensitive(text.as_bytes()).ok_or_else(unusable)? }
+        } else {
+            // The schema has one of the three; an object from before it would have none.
+            return Err(Unproven::LoginAnswer);
+        };
+        Ok(Kept { proof, until: Instant::now() + SECRET_KEPT })
+    }
+
+    /// Values of a Secret in the operator's namespace, by its keys.
+    async fn secret<const N: usize>(&self, name: &str, keys: [&str; N]) -> Result<Vec<Zeroizing<Vec<u8>>>, Unproven> {
+        let ask = Ask::new(Method::GET, paths::path::<Secret>(OPERATOR_NAMESPACE, name));
+        let reply = self.exchange.send(ask).await.map_err(|_| Unproven::ApiServer)?;
+        match reply.code {
+            StatusCode::FORBIDDEN => return Err(Unproven::SecretForbidden(name.to_owned())),
+            StatusCode::NOT_FOUND => return Err(Unproven::SecretMissing(name.to_owned())),
+            _ => {}
+        }
+        let secret: Secret = reply.decode().map_err(|_| Unproven::ApiServer)?;
+        let mut data: BTreeMap<String, ByteString> = secret.data.unwrap_or_default();
+        let mut values = Vec::new();
+        for key in keys {
+            let value = data.remove(key).ok_or_else(|| Unproven::SecretKey(name.to_owned(), key.to_owned()))?;
+            values.push(Zeroizing::new(value.0));
+        }
+        Ok(values)
+    }
+
+    /// A token of the operator's own, for others than the API server. If it is not known what the API server takes for its
+    /// own audiences, there is none.
+    pub(super) async fn own_token(&self, audience: &str) -> Result<Token, Unproven> {
+        if self.api_audiences().await?.iter().any(|own| own == audience) {
+            return Err(Unproven::Audience);
+        }
+        let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/{OPERATOR_ACCOUNT}/token");
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": TOKEN_SECONDS},
+        });
+        let ask = Ask::new(Method::POST, path).json(&body).map_err(|_| Unproven::ApiServer)?;
+        let reply = self.exchange.send(ask).await.map_err(|_| Unproven::ApiServer)?;
+        match reply.decode::<Minted>() {
+            Ok(minted) => Ok(Token::new(minted.status.token)),
+            Err(failure) if failure.class == Class::Forbidden => Err(Unproven::TokenForbidden),
+            Err(_) => Err(Unproven::ApiServer),
+        }
+    }
+
+    async fn api_audiences(&self) -> Result<Vec<String>, Unproven> {
+        let mut kept = self.audiences.lock().await;
+        if let Some((audiences, until)) = kept.as_ref()
+            && Instant::now() < *until
+        {
+            return Ok(audiences.clone());
+        }
+        let audiences = self.probe.api_audiences().await.map_err(|_| Unproven::ApiServer)?;
+        if audiences.is_empty() {
+            return Err(Unproven::ApiServer);
+        }
+        *kept = Some((audiences.clone(), Instant::now() + AUDIENCES_KEPT));
+        Ok(audiences)
+    }
+}
+
+/// A header's value that is never printed; `None` if a header cannot hold it.
+pub(super) fn sensitive(text: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
