@@ -28,3 +28,4 @@ mod phases;
 mod quotas;
 mod status;
 mod support;
+mod systems;
