@@ -76,9 +76,10 @@ fn events_are_of_version_1_and_repeat_under_the_same_id() {
         let lab = Lab::shared().await?;
         let vendor = Vendor::open(Receiver::default()).await?;
         let stage = Stage::of(lab, "cloudevents.yaml", vendor.url(), &[]).await?;
-        for operation in ["send-issued", "send-issued"] {
-            stage.done(operation, &issued()).await?;
-        }
+        let mut repeated = issued();
+        repeated.now = "2026-11-24T14:31:00Z".parse()?;
+        stage.done("send-issued", &issued()).await?;
+        stage.done("send-issued", &repeated).await?;
         stage.done("send-ended", &ended()).await?;
         vendor.instead(Answer::empty(503));
         ensure!(stage::is_again(&stage.call("send-ended", &ended()).await?));

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::support::{Lab, run};
 
+const PROJECT: &str = "/api/v4/projects/4711";
 const VARIABLES: &str = "/api/v4/projects/4711/variables";
 const OPTIONAL: &[&str] =
     &["description", "environment_scope", "masked", "masked_and_hidden", "protected", "raw", "variable_type"];
@@ -76,6 +77,9 @@ impl Contract for GitLab {
         if call.header("private-token") != "glpat-1" {
             return Ok(Answer::json(401, json!({"message": "401 Unauthorized"})));
         }
+        if (call.method.as_str(), call.path.as_str()) == ("GET", PROJECT) {
+            return Ok(Answer::json(200, json!({"id": 4711, "path_with_namespace": "example/payments"})));
+        }
         match (call.method.as_str(), call.path.strip_prefix(VARIABLES).ok_or("another project")?) {
             ("POST", "") => self.create(call),
             ("PUT" | "DELETE", key) => self.change(call, &decoded(key.trim_start_matches('/'))),
@@ -90,6 +94,7 @@ fn the_variable_holds_the_token_protected_and_masked_until_it_is_taken_back_and_
         let vendor = Vendor::open(GitLab { variables: BTreeMap::new() }).await?;
         let stage = Stage::of(Lab::shared().await?, "gitlab.yaml", vendor.url(), &[("token", "glpat-1")]).await?;
         let (facts, gone) = (with(issued(), "name", "TOKEN"), with(requested(), "name", "TOKEN"));
+        stage.done("probe", &requested()).await?;
         ensure!(stage::is_refused(&stage.call("set-variable", &facts).await?), "there is none to set yet");
         for operation in ["ensure-variable", "ensure-variable", "set-variable", "set-variable", "ensure-variable"] {
             stage.done(operation, &facts).await?;

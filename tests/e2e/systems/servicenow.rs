@@ -157,7 +157,7 @@ fn only_an_approved_change_of_the_namespace_that_is_in_its_window_opens_the_gate
 fn the_change_is_told_the_outcome_and_an_unknown_one_is_not_made() {
     run(async {
         let (vendor, stage) = stage(vec![change("CHG0030001", "-1", "approved", "payments")]).await?;
-        ensure!(stage.call("note-outcome", &ticket(ended(), "CHG0030001")).await? == Outcome::Done);
+        stage.done("note-outcome", &ticket(ended(), "CHG0030001")).await?;
         let (number, note) = vendor.with(|it| it.notes.remove(0));
         ensure!(number == "CHG0030001" && note.contains("payments/rollout-2-3"), "{note}");
         ensure!(
@@ -175,13 +175,16 @@ fn a_limit_of_the_instance_is_waited_out_and_a_wrong_password_is_not() {
     run(async {
         let (vendor, stage) = stage(vec![change("CHG0030001", "-1", "approved", "payments")]).await?;
         let facts = ticket(requested(), "CHG0030001");
+        stage.done("probe", &requested()).await?;
         vendor
             .instead(Answer::json(429, json!({"error": {"message": "Rate limit exceeded"}})).with("Retry-After", "7"));
         let limited = stage.call("assert-approved", &facts).await?;
         ensure!(matches!(limited, Outcome::Again { after: Some(after), .. } if after.as_secs() == 7), "{limited:?}");
         let wrong = [("username", "leasehold"), ("password", "wrong")];
         let stage = Stage::of(Lab::shared().await?, "servicenow.yaml", vendor.url(), &wrong).await?;
-        ensure!(stage::is_refused(&stage.call("assert-approved", &facts).await?));
+        for operation in ["probe", "assert-approved"] {
+            ensure!(stage::is_refused(&stage.call(operation, &facts).await?), "{operation}");
+        }
         vendor.was_kept()
     });
 }

@@ -5,7 +5,7 @@ use leasehold::domain::outcome::Outcome;
 use serde_json::{Value, json};
 
 use super::{
-    stage::{self, REASON, Stage, ended, issued},
+    stage::{self, REASON, Stage, ended, issued, requested},
     vendor::{Answer, Call, Contract, Vendor, only},
 };
 use crate::support::{Lab, run};
@@ -37,13 +37,17 @@ fn plain_text(block: &Value) -> Result<String, String> {
 
 impl Contract for Slack {
     fn answer(&mut self, call: &Call) -> Result<Answer, String> {
-        if (call.method.as_str(), call.path.as_str()) != ("POST", "/api/chat.postMessage") {
-            return Err("no such method".to_owned());
+        let known = call.header("authorization") == "Bearer xoxb-1";
+        match (call.method.as_str(), call.path.as_str()) {
+            ("POST", "/api/auth.test") if known => return Ok(Answer::json(200, json!({"ok": true, "bot_id": "B1"}))),
+            ("POST", "/api/auth.test") => return Ok(no("invalid_auth")),
+            ("POST", "/api/chat.postMessage") => {}
+            _ => return Err("no such method".to_owned()),
         }
         if call.header("content-type") != "application/json; charset=utf-8" {
             return Err("a JSON body has to say its charset".to_owned());
         }
-        if call.header("authorization") != "Bearer xoxb-1" {
+        if !known {
             return Ok(no("invalid_auth"));
         }
         let message = call.json()?;
@@ -72,6 +76,7 @@ async fn stage(channel: &'static str, token: &str) -> Result<(Vendor<Slack>, Sta
 fn a_channel_hears_of_both_ends_and_what_people_wrote_cannot_mention_or_format() {
     run(async {
         let (vendor, stage) = stage("C0123456789", "xoxb-1").await?;
+        stage.done("probe", &requested()).await?;
         stage.done("tell-issued", &issued()).await?;
         stage.done("tell-ended", &ended()).await?;
         let messages = vendor.with(|it| it.messages.clone());
@@ -98,6 +103,7 @@ fn a_no_with_status_200_is_a_failure() {
         ensure!(stage::is_refused(&stage.call("tell-issued", &issued()).await?), "the channel is another one");
         let stage = Stage::of(Lab::shared().await?, "slack.yaml", elsewhere.url(), &[("token", "xoxb-2")]).await?;
         ensure!(stage::is_refused(&stage.call("tell-issued", &issued()).await?), "the token is another one");
+        ensure!(stage::is_refused(&stage.call("probe", &requested()).await?), "the token is another one");
         elsewhere.was_kept()
     });
 }
