@@ -10,4 +10,6 @@ pub mod lifecycles;
 pub mod packed;
 pub mod policies;
 pub mod sweep;
+pub mod tasks;
 pub mod visit;
+pub mod work;

@@ -35,9 +35,11 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::Index,
-        lifecycles, policies, sweep, visit,
+        lifecycles, policies, sweep, tasks, visit,
+        work::Calls,
     },
     domain::{agenda::Widths, observed},
+    systems::Systems,
 };
 
 /// Where an API server is reached from within a cluster.
@@ -134,9 +136,21 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     };
     background.spawn(lifecycles::run(reconcile, changed));
 
-    let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint));
+    let execute = Arc::new(Execute::new(exchange.clone(), vault.clone(), endpoint.clone()));
     background.spawn(sweep::run(index.clone(), execute.clone(), clock.clone()));
+    background.spawn(tasks::run(cluster.client.clone(), outlet.clone()));
+    let systems = Systems::new(evaluator.clone(), exchange, metrics.clone());
+    let calls = Arc::new(Calls::new(
+        index.clone(),
+        execute.clone(),
+        vault.clone(),
+        systems,
+        endpoint,
+        clock.clone(),
+        outlet.visits.clone(),
+    ));
     let context = visit::Context {
+        calls,
         clock,
         index: index.clone(),
         execute,

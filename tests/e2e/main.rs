@@ -29,3 +29,4 @@ mod quotas;
 mod status;
 mod support;
 mod systems;
+mod workflow;
