@@ -28,4 +28,5 @@ mod phases;
 mod quotas;
 mod status;
 mod support;
+mod systems;
 mod workflow;

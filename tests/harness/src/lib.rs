@@ -21,6 +21,7 @@
 //! | [`assets`] | finds, or builds and caches, the executables |
 //! | [`ControlPlane`] | one running control plane: users, kubectl, faults |
 //! | [`AuditLog`] | what the API server was asked, typed |
+//! | [`OpenBao`] | a secrets store that lets the operator in |
 //! | [`Process`] | a child process; tests start the operator with it |
 //! | [`Other`] | another system, which does what it is told |
 //! | [`eventually`] | waiting with an error worth reading |
@@ -32,6 +33,7 @@ mod audit;
 mod eventually;
 mod identity;
 mod other;
+mod openbao;
 mod pki;
 mod plane;
 mod process;
@@ -40,5 +42,6 @@ pub use audit::{AuditLog, Cursor, Record};
 pub use eventually::{Look, eventually, eventually_seeing};
 pub use identity::Identity;
 pub use other::{Act, Call, Other};
+pub use openbao::OpenBao;
 pub use plane::{Component, ControlPlane, DetachedRun, Options, Output, User, end};
 pub use process::{Lifetime, Process};
