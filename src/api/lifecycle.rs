@@ -388,7 +388,7 @@ pub struct ServiceAccountLifecycleStatus {
     /// When a lease was last issued. Written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_lease_time: Option<Time>,
-    /// Ready, GrantsAllowed, PoliciesSatisfied, Leasable, AmbientRights; Stalled while the spec has to be mended.
+    /// Ready, GrantsAllowed, PoliciesSatisfied, Leasable, AmbientRights; WorkflowAllowed where there is a workflow; Stalled while the spec has to be mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

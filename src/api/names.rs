@@ -24,6 +24,8 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const MANAGER: &str = "leasehold";
 /// Annotation `<namespace>/<name>` of the lease.
 pub const ANNOTATION_LEASE: &str = "leasehold.dev/lease";
+/// Annotation of a ledger: the names of the steps that it tells how to take back, in their order, separated by commas.
+pub const ANNOTATION_STEPS: &str = "leasehold.dev/steps";
 /// Annotation of a lease that ends with the command it was made for (value [`WITH_COMMAND`]): no other command uses it.
 pub const ANNOTATION_ENDS_WITH: &str = "leasehold.dev/ends-with";
 /// Value of [`ANNOTATION_ENDS_WITH`].
@@ -81,7 +83,7 @@ pub fn account_deadline(name: &str, lease: &LeaseUid) -> Option<i64> {
     (parts.next().is_none() && hex == lease.hex()).then(|| deadline.parse().ok()).flatten()
 }
 
-/// Name of the backstop Job and of the Role and RoleBinding through which a requester mints.
+/// Name of the backstop Job, of the Role and RoleBinding through which a requester mints, and of the ledger.
 #[must_use]
 pub fn issuing(lease: &LeaseUid) -> String {
     format!("lease-{}", lease.hex())

@@ -236,7 +236,7 @@ words! {
         Accepted,
         /// Ready: a validation cannot be used; the message says which and why.
         ValidationInvalid,
-        /// GrantsAllowed: the operator may bind every granted role.
+        /// GrantsAllowed: the operator may bind every granted role. WorkflowAllowed: every step can run.
         Allowed,
         /// GrantsAllowed: the operator may not bind a granted role; the message has the manifest to add.
         MissingRight,

@@ -68,6 +68,9 @@ pub struct CredentialLeaseStatus {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub steps: Vec<StepStatus>,
+    /// What completionRef names, as it was seen first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<ObjectIdentity>,
     /// What happened, each record chained to the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,

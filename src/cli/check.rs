@@ -1,6 +1,6 @@
 //! `check`: what would happen if I asked? Nothing is created.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use clap::Args;
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,15 +23,17 @@ use super::{
 };
 use crate::{
     api::{
-        CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::Grant, reasons::Phase,
-        status::ResolvedRequest,
+        ConnectedSystem, CredentialLease, CredentialLeasePolicy, ServiceAccountLifecycle, lifecycle::Grant,
+        reasons::Phase, status::ResolvedRequest,
     },
-    domain::guards::Labels,
+    domain::{guards::Labels, workflow::Systems},
+    systems::seen::seen,
 };
 
 pub mod finding;
 pub mod plan;
 pub mod rules;
+pub mod workflow;
 
 use finding::{Finding, Outcome, Says};
 use plan::Asked;
@@ -46,6 +48,9 @@ pub struct Check {
     /// Why.
     #[arg(long, value_name = "TEXT", default_value = "a check of what would happen")]
     pub reason: String,
+    /// Shows what the workflow would call, in order, with the requests as they would be sent; nothing is called.
+    #[arg(long)]
+    pub workflow: bool,
     /// As JSON or YAML.
     #[arg(short, long, value_name = "FORMAT", value_parser = Format::of_findings())]
     pub output: Option<Format>,
@@ -60,9 +65,23 @@ pub async fn run(global: &Global, flags: &Check) -> Result<u8, Failure> {
     let asked = ask(&cluster, flags).await?;
     let findings = plan::plan(&asked);
     let outcome = finding::outcome(&findings);
+    let calls = match asked.lifecycle.as_ref().filter(|_| flags.workflow) {
+        Some(lifecycle) => Some(workflow::rehearse(&asked, lifecycle).await?),
+        None => None,
+    };
     let text = match flags.output {
-        Some(format) => output::document(format, &serde_json::json!({"outcome": outcome, "findings": findings}))?,
-        None => table(&findings, outcome, Style::stdout(global.no_color)),
+        Some(format) => {
+            let mut document = serde_json::json!({"outcome": outcome, "findings": findings});
+            if let (Some(calls), Some(document)) = (&calls, document.as_object_mut()) {
+                document.insert("workflow".into(), serde_json::json!(calls));
+            }
+            output::document(format, &document)?
+        }
+        None => {
+            let style = Style::stdout(global.no_color);
+            let calls = calls.map(|calls| workflow::text(&calls, style)).unwrap_or_default();
+            format!("{}{calls}", table(&findings, outcome, style))
+        }
     };
     output::emit(&text)?;
     Ok(if outcome == Outcome::Refused { code::REFUSED } else { 0 })
@@ -117,7 +136,39 @@ async fn ask(cluster: &Cluster, flags: &Check) -> Result<Asked, Failure> {
     let api_audiences = leases.as_deref().map(api_audiences).unwrap_or_default();
     let live = leases.map(|leases| live(&leases, &lease));
     let now = fetch::now();
-    Ok(Asked { lease, lifecycle, policies, labels, roles, live, api_audiences, may_lease, admission, now })
+    let (systems, systems_unread) = systems(cluster, lifecycle.as_ref()).await;
+    Ok(Asked {
+        lease,
+        lifecycle,
+        systems,
+        systems_unread,
+        policies,
+        labels,
+        roles,
+        live,
+        api_audiences,
+        may_lease,
+        admission,
+        now,
+    })
+}
+
+/// The connected systems that the workflow names, and the names of those that cannot be read.
+async fn systems(cluster: &Cluster, lifecycle: Option<&ServiceAccountLifecycle>) -> (Systems, Vec<String>) {
+    let api: Api<ConnectedSystem> = Api::all(cluster.client.clone());
+    let mut names: Vec<&String> = lifecycle.iter().flat_map(|l| &l.spec.workflow).map(|step| &step.system).collect();
+    names.sort_unstable();
+    names.dedup();
+    let (mut read, mut unread) = (Systems::new(), vec![]);
+    for name in names {
+        match api.get_opt(name).await {
+            Ok(Some(system)) => drop(read.insert(name.clone(), Arc::new(seen(&system)))),
+            Ok(None) => {}
+            // What was not looked at is said; `plan` judges the rest.
+            Err(_) => unread.push(name.clone()),
+        }
+    }
+    (read, unread)
 }
 
 fn asked_for(lifecycle: &ServiceAccountLifecycle, names: &[String]) -> Vec<Grant> {

@@ -56,6 +56,7 @@ fn story(lease: &CredentialLease, style: Style) -> String {
         ("", timeline::head(lease, fetch::now())),
         ("What it gives", timeline::grants(lease)),
         ("Decisions that count", timeline::decisions(&status)),
+        ("In other systems", timeline::steps(lease)),
         ("What happened", timeline::history(&status)),
         ("The credential", timeline::credential(&status)),
         ("Not as it should be", concerns),

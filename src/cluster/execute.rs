@@ -7,7 +7,7 @@ use k8s_openapi::{
     api::{
         authentication::v1::TokenReview,
         authorization::v1::{ResourceAttributes, SubjectAccessReview},
-        core::v1::Namespace,
+        core::v1::{ConfigMap, Namespace},
         rbac::v1::{ClusterRole, Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions},
@@ -28,7 +28,7 @@ use crate::{
         CredentialLease, CredentialLeaseDecision, ServiceAccountLifecycle, Time,
         lease::Identity,
         lifecycle::{RoleKind, RoleRef},
-        names,
+        names::{self, LeaseUid},
         status::CredentialLeaseStatus,
     },
     domain::{
@@ -78,7 +78,9 @@ impl Execute {
             Call::WriteStatus(status) => self.write_status(seen, status).await,
             Call::ConfirmGone => self.confirm_gone(seen).await,
             Call::DeleteLease => self.delete_lease(seen).await,
-            Call::Evaluate | Call::Reserve | Call::Record(_) => Err(invalid("this call is not for the API server")),
+            Call::Evaluate | Call::Reserve | Call::Record(_) | Call::Start { .. } => {
+                Err(invalid("this call is not for the API server"))
+            }
         };
         answer.unwrap_or_else(Answer::Failed)
     }
@@ -164,7 +166,27 @@ impl Execute {
             Child::MintRole => self.post(seen, child, render::mint_role(seen)).await,
             Child::MintBinding => self.post(seen, child, render::mint_binding(seen)).await,
             Child::Secret => self.deliver(seen).await,
+            Child::Ledger => Err(invalid("a ledger is made of what was rendered")),
         }
+    }
+
+    /// Writes down how to take the steps of a workflow back, in their order: a name, and the request as JSON.
+    pub async fn create_ledger(&self, seen: &Observed, undos: &[(String, String)]) -> Answer {
+        let made = self.post(seen, &Child::Ledger, render::ledger(seen, undos)).await;
+        made.unwrap_or_else(Answer::Failed)
+    }
+
+    /// How a step is to be taken back, as it was written down; `None` if nothing is.
+    ///
+    /// # Errors
+    /// If the API server cannot say.
+    pub async fn read_ledger(&self, lease: &LeaseUid, step: &str) -> Result<Option<String>, Failure> {
+        let path = path::<ConfigMap>(names::ISSUING_NAMESPACE, &names::issuing(lease));
+        let Some(found) = self.get::<ConfigMap>(path).await? else { return Ok(None) };
+        if !fence::is_of(&found.metadata, lease) {
+            return Ok(None);
+        }
+        Ok(found.data.and_then(|mut data| data.remove(step)))
     }
 
     async fn post<T: Serialize>(&self, seen: &Observed, child: &Child, body: Option<T>) -> Result<Answer, Failure> {

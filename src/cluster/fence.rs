@@ -57,6 +57,7 @@ pub fn child_of(kind: Kind, metadata: &ObjectMeta) -> Option<(LeaseUid, Child)> 
         Kind::Job if issuing && name == names::issuing(&lease) => Child::Job,
         Kind::Role if issuing && name == names::issuing(&lease) => Child::MintRole,
         Kind::Binding if issuing && name == names::issuing(&lease) => Child::MintBinding,
+        Kind::Ledger if issuing && name == names::issuing(&lease) => Child::Ledger,
         Kind::Binding if !issuing => {
             let grant = name.strip_prefix(&names::binding(&lease, ""))?;
             Child::Binding(grant.to_owned())
@@ -73,6 +74,7 @@ pub enum Kind {
     Job,
     Role,
     Binding,
+    Ledger,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Secret, ServiceAccount},
+    core::v1::{ConfigMap, Secret, ServiceAccount},
     rbac::v1::{Role, RoleBinding},
 };
 use kube::Resource;
@@ -49,6 +49,7 @@ pub fn child_path(child: &Child, namespace: &str, name: Option<&str>) -> String 
         Child::Binding(_) | Child::MintBinding => collection::<RoleBinding>(namespace),
         Child::MintRole => collection::<Role>(namespace),
         Child::Secret => collection::<Secret>(namespace),
+        Child::Ledger => collection::<ConfigMap>(namespace),
     };
     match name {
         Some(name) => format!("{collection}/{name}"),

@@ -8,7 +8,7 @@ use k8s_openapi::{
         authentication::v1::{TokenRequest, TokenRequestSpec, TokenReview, TokenReviewSpec},
         authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
         batch::v1::{Job, JobSpec},
-        core::v1::{Container, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
+        core::v1::{ConfigMap, Container, PodSpec, PodTemplateSpec, Secret, ServiceAccount},
         rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject},
     },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
@@ -37,7 +37,7 @@ pub fn place(child: &Child, seen: &Observed) -> Option<(String, String)> {
     let (lease, uid) = (&seen.lease, &seen.lease.uid);
     let issuing = |name: String| Some((names::ISSUING_NAMESPACE.to_owned(), name));
     match child {
-        Child::Job | Child::MintRole | Child::MintBinding => issuing(names::issuing(uid)),
+        Child::Job | Child::MintRole | Child::MintBinding | Child::Ledger => issuing(names::issuing(uid)),
         Child::Account => issuing(account_name(seen)?),
         Child::Binding(grant) => Some((seen.namespace_of(grant), names::binding(uid, grant))),
         Child::Secret => {
@@ -93,6 +93,20 @@ fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Vec<OwnerRefer
         uid: uid.into(),
         ..OwnerReference::default()
     }]
+}
+
+/// How the steps of the workflow are taken back. Nobody owns it: it outlives the account, and the lease itself if need be.
+#[must_use]
+pub fn ledger(seen: &Observed, undos: &[(String, String)]) -> Option<ConfigMap> {
+    let mut metadata = metadata(&Child::Ledger, seen, seen.lease.spec.as_ref()?)?;
+    let names: Vec<&str> = undos.iter().map(|(name, _)| name.as_str()).collect();
+    metadata.annotations.get_or_insert_default().insert(names::ANNOTATION_STEPS.to_owned(), names.join(","));
+    Some(ConfigMap {
+        metadata,
+        data: Some(undos.iter().cloned().collect()),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    })
 }
 
 /// The Job without pods that the cluster's own controllers end at the deadline, and with it the account it owns.

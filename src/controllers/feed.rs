@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
-        core::v1::{Namespace, ServiceAccount},
+        core::v1::{ConfigMap, Namespace, ServiceAccount},
         rbac::v1::{ClusterRole, Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -82,6 +82,11 @@ pub fn watches(
             outlet.clone(),
         )),
         Box::pin(children::<RoleBinding>(watcher(Api::all(client.clone()), ours()), Kind::Binding, outlet.clone())),
+        Box::pin(children::<ConfigMap>(
+            watcher(Api::namespaced(client.clone(), issuing), ours()),
+            Kind::Ledger,
+            outlet.clone(),
+        )),
     ]
 }
 
@@ -307,8 +312,11 @@ async fn children<K>(
         match change {
             Change::Applied(_) => {
                 let annotation =
-                    metadata.annotations.as_ref().and_then(|a| a.get(names::ANNOTATION_LEASE)).map(String::as_str);
-                index.child_applied(kind, lease, child, id, annotation)
+                    |name: &str| metadata.annotations.as_ref().and_then(|a| a.get(name)).map(String::as_str);
+                if let Some(steps) = annotation(names::ANNOTATION_STEPS).filter(|_| kind == Kind::Ledger) {
+                    index.ledger_tells(&lease, steps);
+                }
+                index.child_applied(kind, lease, child, id, annotation(names::ANNOTATION_LEASE))
             }
             Change::Deleted(_) => index.child_deleted(&lease, &id.uid),
         }

@@ -150,6 +150,7 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
         rights,
         ambient: context.ambient.of(namespace),
         guarded: guarded.unwrap_or_default(),
+        workflow: context.index.workflow_problems(namespace, &object.spec),
         held_by: context.index.held_by(namespace, name),
         active,
         last_lease,

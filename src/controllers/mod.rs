@@ -11,4 +11,6 @@ pub mod packed;
 pub mod policies;
 pub mod sweep;
 pub mod systems;
+pub mod tasks;
 pub mod visit;
+pub mod work;

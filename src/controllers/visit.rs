@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{events::Events, index::Index};
+use super::{events::Events, index::Index, work::Calls};
 use crate::{
     api::{Time, lifecycle::Validation, names::LeaseUid},
     cluster::{execute::Execute, token::Vault},
@@ -18,7 +18,7 @@ use crate::{
         decide::{belongs, decide},
         ending,
         learn::learn,
-        observed::Observed,
+        observed::{Child, Observed},
         terms::Refusal,
         validations::Input,
     },
@@ -42,6 +42,7 @@ pub struct Context {
     pub index: Arc<Index>,
     pub execute: Arc<Execute>,
     pub vault: Arc<Vault>,
+    pub calls: Arc<Calls>,
     pub evaluator: Evaluator,
     pub metrics: Arc<Metrics>,
     pub events: Events,
@@ -61,12 +62,14 @@ pub enum Again {
 /// Visits a lease in a lane. `interrupt`: an end has come while something was being issued.
 pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &AtomicBool) -> Again {
     let Some(mut seen) = context.index.observe(uid) else { return Again::Forget };
+    context.calls.tell(&mut seen, context.clock.now());
     for _ in 0..MAX_ROUNDS {
         let now = context.clock.now();
         ending::settle(&mut seen, now);
         match decide(&seen, now) {
             Next::Forget => {
                 context.vault.wipe(uid);
+                context.calls.forget(uid);
                 context.index.forget(uid);
                 return Again::Forget;
             }
@@ -112,6 +115,8 @@ async fn answer(context: &Context, seen: &Observed, call: &Call, now: Time) -> A
         Call::Reserve => context.index.reserve(&seen.lease.uid).map_or(Answer::Reserved, Answer::Full),
         Call::Evaluate => evaluate(context, seen, now).await,
         Call::Record(_) => Answer::Done,
+        Call::Start { task, tries } => context.calls.start(seen, task, *tries, now),
+        Call::Create(Child::Ledger) => context.calls.write_ledger(seen, now).await,
         _ => context.execute.perform(seen, call, now).await,
     }
 }
@@ -179,6 +184,7 @@ fn name(call: &Call) -> &'static str {
         Call::Create(_) => "Create",
         Call::Find(_) => "Find",
         Call::Inspect { .. } => "Inspect",
+        Call::Start { .. } => "Start",
         Call::MintToken { .. } => "MintToken",
         Call::ReviewToken => "ReviewToken",
         Call::Delete { .. } => "Delete",

@@ -7,7 +7,7 @@
 use super::{
     independence,
     observed::{DeciderSeen, DecisionSeen, Observed},
-    request,
+    request, steps,
 };
 use crate::api::{
     Duration, Time,
@@ -302,11 +302,11 @@ pub fn late_answer(seen: &Observed) -> Late<'_> {
     asked
 }
 
-/// From when on the lease runs; `None` while not enough people have agreed. All of these are times that the API server has
+/// From when on the lease runs; `None` while not enough people have agreed, or a gate has not passed. All of these are times that the API server has
 /// stored, so the answer is the same after any crash.
 #[must_use]
 pub fn agreed(seen: &Observed) -> Option<Agreed> {
-    let (earliest, standing) = (seen.earliest_start(), standing(seen)?);
+    let (earliest, standing) = (seen.earliest_start().max(steps::gates_passed(seen)?), standing(seen)?);
     if standing.kind == ApprovalType::NotRequired {
         return Some(Agreed { start: earliest, max_ttl: None });
     }

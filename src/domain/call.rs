@@ -6,6 +6,7 @@ use super::{
     agenda::Lane,
     guards::Labels,
     observed::{Child, DeciderSeen, ObjectId, RoleSeen, TokenFacts},
+    steps::Task,
     terms::Refusal,
 };
 use crate::api::{ServiceAccountLifecycle, Time, status::CredentialLeaseStatus};
@@ -37,6 +38,8 @@ pub enum Call {
     MintToken { account: ObjectId },
     /// TokenReview of the token this process holds, with the token's own audiences.
     ReviewToken,
+    /// Start a call of a step in another system: it runs beside the visits, and its answer wakes the lease. No API call.
+    Start { task: Task, tries: i32 },
     /// Delete exactly this object.
     Delete { child: Child, id: ObjectId },
     /// PUT the status on the resourceVersion the decision was made on.
@@ -84,6 +87,8 @@ pub enum Answer {
     Reviewed(bool),
     /// The status was written; the object's new resourceVersion.
     Written(String),
+    /// The call runs.
+    Started,
     /// Done, and there is nothing to say about it.
     Done,
     /// It did not work.

@@ -7,12 +7,15 @@ use super::{
     decide::{attempt, until_end},
     ending,
     observed::{Child, Enforcement, Known, LifecycleSeen, Observed},
-    rbac, report, request, terms,
+    rbac, report, request,
+    steps::{self, Progress},
+    terms,
 };
 use crate::api::{
     Time,
     lifecycle::{ApprovalType, Backstop, DeliveryType},
     reasons::EndReason,
+    workflow::StepTime,
 };
 
 /// The next step towards an issued credential.
@@ -27,6 +30,7 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
     }
     let decided = checks(seen).or_else(|| confirm(seen, now));
     decided
+        .or_else(|| gates(seen, now))
         .or_else(|| agree(seen, now))
         .or_else(|| note(seen, now))
         .or_else(|| schedule(seen, now))
@@ -54,6 +58,23 @@ fn explain(seen: &Observed, now: Time, next: Next) -> Next {
         Next::Rest { backoff: Some(Lane::Issue), .. } => pause(seen, report::retrying(seen, now), Some(Lane::Issue)),
         next => next,
     }
+}
+
+/// Waits until every gate has passed. One that did not pass at once need not keep people from looking at the request.
+fn gates(seen: &Observed, now: Time) -> Option<Next> {
+    let moments = match steps::forward(seen, now, StepTime::Request) {
+        Progress::Settled => return None,
+        Progress::Record(states) => return Some(pause(seen, report::stepped(seen, now, &states), Some(Lane::Issue))),
+        Progress::Start(calls) => return ask(seen, calls),
+        Progress::Wait(moments) => moments,
+    };
+    let answered = steps::open_gate(seen).is_some_and(|gate| !gate.message.is_empty());
+    let next = agree(seen, now).filter(|_| answered);
+    let mut next = next.unwrap_or_else(|| Next::Rest { wishes: until_end(seen), backoff: None });
+    if let Next::Rest { wishes, .. } = &mut next {
+        wishes.extend(moments.into_iter().map(|at| (Lane::Issue, at)));
+    }
+    Some(next)
 }
 
 fn pause(seen: &Observed, status: crate::api::status::CredentialLeaseStatus, backoff: Option<Lane>) -> Next {
@@ -122,7 +143,10 @@ fn agree(seen: &Observed, now: Time) -> Option<Next> {
 /// shorter life where the agreement has one, and not what was asked for.
 fn note(seen: &Observed, now: Time) -> Option<Next> {
     let standing = agreement::standing(seen)?;
-    let unwritten = seen.lease.status.request.is_none() && !standing.counted.is_empty();
+    // A gate has the request written down before anybody has agreed.
+    let status = &seen.lease.status;
+    let gated = !status.steps.is_empty() && status.decisions.is_empty();
+    let unwritten = (status.request.is_none() || gated) && !standing.counted.is_empty();
     unwritten.then(|| pause(seen, report::agreed(seen, now), Some(Lane::Issue)))
 }
 
@@ -206,9 +230,12 @@ fn roles(seen: &Observed) -> Option<Next> {
             calls.extend(seen.present(&Child::Account).map(|id| Call::MintToken { account: id.clone() }));
         }
         Some(DeliveryType::TokenRequest) if seen.present(&Child::MintRole).is_none() => {
-            calls.push(Call::Create(Child::MintRole))
+            calls.push(Call::Create(Child::MintRole));
         }
         _ => {}
+    }
+    if steps::needs_ledger(seen) && seen.present(&Child::Ledger).is_none() {
+        calls.push(Call::Create(Child::Ledger));
     }
     ask(seen, calls)
 }

@@ -4,6 +4,7 @@ use super::{
     call::{Answer, Call, Class, Failure},
     consent, issue,
     observed::{Child, Control, Known, LifecycleFacts, LifecycleSeen, ObjectId, Observed, Outcome, Presence},
+    steps::{Work, WorkState},
 };
 use crate::api::{Time, reasons::EndReason};
 
@@ -55,6 +56,11 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
             seen.memory.control = Control::NotAsked;
         }
         (Call::ReviewToken, Answer::Reviewed(accepted)) => reviewed(seen, call, accepted),
+        (Call::Start { task, tries }, Answer::Started) => {
+            let again = seen.works.get(task).filter(|work| work.tries == *tries);
+            let calls = again.map_or(1, |work| work.calls.saturating_add(1));
+            seen.works.insert(task.clone(), Work { tries: *tries, calls, state: WorkState::Running });
+        }
         (Call::Delete { child, id }, Answer::Done) => deleted(seen, child, id),
         (Call::WriteStatus(status), Answer::Written(resource_version)) => {
             seen.lease.status = (**status).clone();
@@ -113,6 +119,7 @@ pub fn describe(child: &Child) -> String {
         Child::MintRole => "Role for minting".into(),
         Child::MintBinding => "RoleBinding for minting".into(),
         Child::Secret => "Secret".into(),
+        Child::Ledger => "ConfigMap that tells how to take the workflow back".into(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     consent,
     guards::{self, Effective, PolicySeen, Scope},
     observed::{Enforcement, Held},
-    terms,
+    terms, workflow,
 };
 use crate::api::{
     Condition, ConditionStatus, ServiceAccountLifecycleSpec, Time,
@@ -33,6 +33,8 @@ pub struct LifecycleObserved {
     /// Bindings that give rights to every service account; `None`: not looked at yet.
     pub ambient: Option<Vec<String>>,
     pub guarded: Guarded,
+    /// Why steps of its workflow cannot run, as sentences.
+    pub workflow: Vec<workflow::Problem>,
     /// The lease that holds it, if one does.
     pub held_by: Option<Held>,
     pub active: usize,
@@ -107,7 +109,7 @@ pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleSta
     let mut status = seen.status.clone();
     status.observed_generation = Some(seen.generation);
     let said = [ready(seen), grants_allowed(seen), policies_satisfied(seen), leasable(seen, now)];
-    let conditions = said.into_iter().chain(ambient(seen));
+    let conditions = said.into_iter().chain(ambient(seen)).chain(workflow_allowed(seen));
     for (kind, holds, reason, message) in conditions {
         let condition = Condition {
             kind: kind.as_str().into(),
@@ -118,6 +120,9 @@ pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleSta
             message,
         };
         set(&mut status.conditions, condition);
+    }
+    if seen.spec.workflow.is_empty() {
+        unset(&mut status.conditions, ConditionType::WorkflowAllowed.as_str());
     }
     if let Some(problem) = &seen.broken_validation {
         // Ready False alone would read as in progress for ever.
@@ -246,6 +251,19 @@ fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
         );
     }
     (kind, ConditionStatus::True, LifecycleReason::Leasable, "leases may be issued".into())
+}
+
+fn workflow_allowed(seen: &LifecycleObserved) -> Option<Said> {
+    if seen.spec.workflow.is_empty() {
+        return None;
+    }
+    let kind = ConditionType::WorkflowAllowed;
+    Some(if seen.workflow.is_empty() {
+        (kind, ConditionStatus::True, LifecycleReason::Allowed, "every step of the workflow can run".into())
+    } else {
+        let each = seen.workflow.iter().map(|problem| format!("step {}: {}", problem.step, problem.why));
+        (kind, ConditionStatus::False, LifecycleReason::StepInvalid, each.collect::<Vec<_>>().join("; "))
+    })
 }
 
 fn ambient(seen: &LifecycleObserved) -> Option<Said> {

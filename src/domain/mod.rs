@@ -26,13 +26,18 @@ pub mod rbac;
 pub mod report;
 pub mod request;
 pub mod steady;
+pub mod steps;
 pub mod system;
+pub mod task;
 pub mod terms;
 pub mod validations;
+pub mod workflow;
 
 #[cfg(test)]
 mod agreement_tests;
 #[cfg(test)]
 mod flow_tests;
+#[cfg(test)]
+mod workflow_tests;
 #[cfg(test)]
 mod world;

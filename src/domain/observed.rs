@@ -9,7 +9,10 @@ use super::{
     agreement,
     call::{Call, Failure},
     guards::{self, Effective, GrantSeen, Guard, Labels, PolicySeen, Scope},
+    steps::Works,
+    task::TaskSeen,
     terms::Refusal,
+    workflow::Systems,
 };
 use crate::api::{
     CredentialLeaseDecisionSpec, CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
@@ -34,6 +37,8 @@ pub enum Child {
     MintBinding,
     /// The Secret with the token.
     Secret,
+    /// The ConfigMap with what takes the steps of the workflow back. It outlives the account, and the lease itself if need be.
+    Ledger,
 }
 
 impl Child {
@@ -204,6 +209,8 @@ pub struct Memory {
     pub outcome: Option<Outcome>,
     /// What ended the lease, as it was seen first.
     pub end: Option<super::ending::End>,
+    /// UID of what its completionRef names, as it was seen first.
+    pub task: Option<String>,
 }
 
 /// How issuing failed for good.
@@ -270,6 +277,12 @@ pub struct Observed {
     /// Objects with the label and the name of the lease's where it would have none today: before one is deleted it is looked
     /// at, since whoever may write RoleBindings in some namespace can have made it.
     pub claims: Vec<(Child, ObjectId)>,
+    /// The connected systems that its workflow names.
+    pub systems: Systems,
+    /// Calls of its steps that this process has made.
+    pub works: Works,
+    /// What its completionRef names.
+    pub task: TaskSeen,
     pub memory: Memory,
     pub learned: Learned,
     pub settings: Settings,

@@ -1,6 +1,6 @@
 //! The resolved document: exactly what is issued, to whom and for how long. People agree to its digest.
 
-use super::{digest, observed::Observed, outlives, rbac};
+use super::{digest, observed::Observed, outlives, rbac, workflow};
 use crate::api::{
     lease::Identity,
     status::{ObjectIdentity, ResolvedDelivery, ResolvedGrant, ResolvedRequest},
@@ -54,7 +54,7 @@ pub fn resolve(seen: &Observed, roles: Roles) -> Option<ResolvedRequest> {
         audiences: seen.audiences(),
         delivery: ResolvedDelivery { kind: spec.delivery.kind, secret: spec.delivery.secret.clone() },
         not_before: spec.not_before,
-        workflow: vec![],
+        workflow: workflow::resolve(&lifecycle.spec.workflow, &seen.systems),
         completion: spec.completion_ref.clone(),
         standing: spec.standing_ref.clone(),
     })
@@ -110,8 +110,27 @@ pub fn changes(agreed: &ResolvedRequest, now: &ResolvedRequest) -> Vec<String> {
             Some(before) => out.extend(grant_change(before, grant)),
         }
     }
+    out.extend(steps_changed(agreed, now));
     let gone = agreed.grants.iter().filter(|before| !now.grants.iter().any(|g| g.name == before.name));
     out.extend(gone.map(|before| format!("grant {} is gone", before.name)));
+    out
+}
+
+/// Steps that were agreed to and are no longer so.
+fn steps_changed(agreed: &ResolvedRequest, now: &ResolvedRequest) -> Vec<String> {
+    let find = |of: &ResolvedRequest, name: &str| of.workflow.iter().find(|s| s.name == name).cloned();
+    let changed = now.workflow.iter().filter_map(|step| match find(agreed, &step.name) {
+        None => Some(format!("step {} was added to the workflow", step.name)),
+        Some(before) if before != *step => Some(format!("step {} of the workflow was changed", step.name)),
+        Some(_) => None,
+    });
+    let gone = agreed.workflow.iter().filter(|s| find(now, &s.name).is_none());
+    let mut out: Vec<String> = changed.collect();
+    out.extend(gone.map(|s| format!("step {} of the workflow is gone", s.name)));
+    let order = |of: &ResolvedRequest| of.workflow.iter().map(|s| s.name.clone()).collect::<Vec<_>>();
+    if out.is_empty() && order(agreed) != order(now) {
+        out.push("the workflow has another order".into());
+    }
     out
 }
 

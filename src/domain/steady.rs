@@ -5,10 +5,11 @@ use super::{
     call::{Call, Next},
     decide::attempt,
     ending, issue,
-    observed::{Control, LifecycleSeen, Observed},
+    observed::{Child, Control, LifecycleSeen, Observed},
     report,
+    steps::{self, Progress},
 };
-use crate::api::Time;
+use crate::api::{Time, workflow::StepTime};
 
 /// How often a delivered Secret is looked at, in milliseconds. It cannot be watched without the right to read Secrets.
 pub const SECRET_PROBE_MILLIS: i64 = 60_000;
@@ -23,6 +24,20 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
     wishes.extend(owes.and_then(|a| a.until).map(|until| (Lane::End, until)));
     let mut failing = false;
+    match steps::forward(seen, now, StepTime::Issue) {
+        Progress::Settled => {}
+        Progress::Record(states) => {
+            let rest = Next::Rest { wishes, backoff: Some(Lane::Issue) };
+            return ending::write(seen, report::stepped(seen, now, &states), Lane::Issue, rest);
+        }
+        Progress::Start(calls) => {
+            if let Some(mint) = mint_for(seen, &calls) {
+                return attempt(seen, Lane::Issue, vec![mint], wishes);
+            }
+            return attempt(seen, Lane::Issue, calls, wishes);
+        }
+        Progress::Wait(moments) => wishes.extend(moments.into_iter().map(|at| (Lane::Issue, at))),
+    }
     for calls in
         [unknown_namespaces(seen), issue::tidy(seen), if owes.is_some() { issue::deciders(seen) } else { vec![] }]
     {
@@ -45,13 +60,21 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     if seen.lease.status.credential.as_ref().is_some_and(|c| c.secret.is_some()) {
         let due =
             seen.memory.secret_seen.or(seen.lease.status.issue_time).unwrap_or(now).plus_millis(SECRET_PROBE_MILLIS);
-        let probe = Call::Find(super::observed::Child::Secret);
+        let probe = Call::Find(Child::Secret);
         if due <= now && seen.failure_of(&probe).is_none() {
             return Next::Do(Lane::Issue, vec![probe]);
         }
         wishes.push((Lane::Issue, if due <= now { now.plus_millis(SECRET_PROBE_MILLIS) } else { due }));
     }
     Next::Rest { wishes, backoff: failing.then_some(Lane::Issue) }
+}
+
+/// The token that a step hands on, where this process does not hold it: after a restart another one of the same account, which
+/// dies with the first.
+fn mint_for(seen: &Observed, calls: &[Call]) -> Option<Call> {
+    let missing = steps::needs_token(seen, calls) && seen.memory.token.is_none();
+    let account = seen.present(&Child::Account).filter(|_| missing)?;
+    Some(Call::MintToken { account: account.clone() })
 }
 
 /// Namespaces have to be known before policies judge a live lease.

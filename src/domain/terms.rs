@@ -7,6 +7,7 @@ use std::fmt;
 use super::{
     guards::{self, Bound, Effective, Guard, Scope},
     observed::{LifecycleFacts, LifecycleSeen, Observed},
+    workflow,
 };
 use crate::api::{
     CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
@@ -50,6 +51,7 @@ pub enum Refusal {
     RequesterMayNotLease { username: String, lifecycle: String },
     TooManyActive { max: Bound<i32> },
     TooManyForRequester { max: Bound<i32>, username: String },
+    StepInvalid { step: String, why: String },
     ValidationFailed { message: String },
     ValidationBroken { expression: String, problem: String },
 }
@@ -187,6 +189,7 @@ impl fmt::Display for Refusal {
                 max.value,
                 of_policy(max.by.as_ref())
             ),
+            Self::StepInvalid { step, why } => write!(f, "step {step} of the workflow cannot run: {why}"),
             Self::ValidationFailed { message } => f.write_str(message),
             Self::ValidationBroken { expression, problem } => write!(
                 f,
@@ -220,6 +223,7 @@ const RULES: &[Rule] = &[
     audiences,
     access,
     quotas,
+    steps,
     validations,
 ];
 
@@ -424,6 +428,17 @@ pub fn violated(
         with: with(),
     }));
     out.into_iter().map(|refusal| (guard.policy.spec.on_violation(), refusal)).collect()
+}
+
+/// A workflow that cannot run to its end is not begun.
+fn steps(r: &Request) -> Vec<Refusal> {
+    if r.seen.issued() || r.lifecycle.spec.workflow.is_empty() {
+        return vec![];
+    }
+    let none = guards::Labels::new();
+    let labels = r.seen.namespaces.get(&r.seen.lease.namespace).unwrap_or(&none);
+    let found = workflow::problems(&r.lifecycle.spec.workflow, &r.seen.systems, labels, Some(r.spec.delivery.kind));
+    found.into_iter().map(|problem| Refusal::StepInvalid { step: problem.step, why: problem.why }).collect()
 }
 
 fn validations(r: &Request) -> Vec<Refusal> {

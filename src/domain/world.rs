@@ -15,11 +15,16 @@ use super::{
         self, Child, DeciderSeen, DecisionSeen, Enforcement, Known, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen,
         Memory, ObjectId, Observed, Presence, RoleSeen, Settings, TokenFacts,
     },
+    outcome::Outcome,
+    steps::{Part, Task, Work, WorkState, Works},
+    task::TaskSeen,
+    workflow::Systems,
 };
 use crate::api::{
     Time,
     names::{self, LeaseUid},
     status::{CredentialLeaseStatus, PolicyRule},
+    workflow::StepTime,
 };
 
 /// When the lease of every test is created.
@@ -82,6 +87,17 @@ pub struct World {
     pub faults: Vec<(usize, Fault)>,
     /// These calls always fail like this.
     pub broken: Vec<(Which, Class)>,
+    /// The connected systems.
+    pub systems: Systems,
+    /// What this process knows of its calls.
+    pub board: Works,
+    /// How each call of a step is answered: what is left of it, in order; then it is done.
+    pub answers: BTreeMap<Task, Vec<Outcome>>,
+    /// Every call that reached another system, in order.
+    pub called: Vec<Task>,
+    /// What the completionRef names, if the lease has one.
+    pub task: TaskSeen,
+    pub completion: bool,
     next_uid: u32,
 }
 
@@ -132,6 +148,12 @@ impl World {
             calls: vec![],
             faults: vec![],
             broken: vec![],
+            systems: Systems::new(),
+            board: Works::new(),
+            answers: BTreeMap::new(),
+            called: vec![],
+            task: TaskSeen::None,
+            completion: false,
             next_uid: 0,
         }
     }
@@ -158,9 +180,11 @@ impl World {
 
     /// What a visit sees: the watches, and what the process remembers.
     pub fn observe(&self, memory: &Memory) -> Observed {
+        let job = self.completion.then(|| json!({"apiVersion": "batch/v1", "kind": "Job", "name": "job"}));
         let mut spec = json!({
             "lifecycleRef": {"name": "lc"}, "grants": ["a", "b"], "ttl": self.ttl, "reason": "r", "audiences": self.audiences,
-            "delivery": {"type": self.delivery}, "requestedBy": {"username": "ci"},
+            "delivery": {"type": self.delivery}, "completionRef": job,
+            "requestedBy": {"username": "ci"},
         });
         if let Some(at) = self.not_before {
             spec["notBefore"] = json!(Time::from_millis(START + at * 1000).to_string());
@@ -215,6 +239,9 @@ impl World {
             children,
             strays: vec![],
             claims: vec![],
+            systems: self.systems.clone(),
+            works: self.board.clone(),
+            task: self.task.clone(),
             memory,
             learned: Learned::default(),
             settings: Settings { retention_millis: 1_000_000_000, require_policy: false },
@@ -254,6 +281,23 @@ impl World {
         Answer::Present(id)
     }
 
+    /// Another system is called: its answer is there at the next look.
+    fn start(&mut self, task: Task, tries: i32) -> Answer {
+        let written = self.objects.contains_key(&Child::Ledger);
+        let begun = self.status.steps.iter().find(|s| s.name == task.step).expect("recorded before it is made");
+        if begun.at == StepTime::Issue && task.part == Part::Do {
+            assert!(written, "a step is called before it is written down how to take it back");
+            assert_eq!(begun.tries, tries, "a try is made that was not recorded");
+        }
+        self.called.push(task.clone());
+        let scripted = self.answers.get_mut(&task).filter(|left| !left.is_empty()).map(|left| left.remove(0));
+        let outcome = scripted.unwrap_or(Outcome::Done);
+        let calls = self.board.get(&task).filter(|w| w.tries == tries).map_or(1, |w| w.calls + 1);
+        let state = WorkState::Answered { outcome, at: self.now() };
+        self.board.insert(task, Work { tries, calls, state });
+        Answer::Started
+    }
+
     fn failed(class: Class) -> Answer {
         Answer::Failed(Failure { class, message: "no".into(), retry_after: None })
     }
@@ -267,6 +311,7 @@ impl World {
                 let may = DeciderSeen { may: true, acts_as_requester: false };
                 Answer::Decider(by.and_then(|by| self.deciders.get(&by)).copied().unwrap_or(may))
             }
+            Call::Start { task, tries } => self.start(task.clone(), *tries),
             Call::ReadNamespace { .. } => Answer::Namespace(Some(BTreeMap::new())),
             Call::Evaluate => Answer::Validated(vec![]),
             Call::Reserve => Answer::Reserved,
@@ -352,11 +397,16 @@ impl World {
                     for call in calls {
                         let Some(answer) = self.perform(&call) else {
                             *memory = Memory::default();
+                            self.board.clear();
                             seen = self.observe(memory);
                             break;
                         };
                         learn(&mut seen, call, answer, self.now());
                     }
+                }
+                Next::Rest { .. } if seen.works != self.board => {
+                    // An answer of another system wakes the lease.
+                    seen = self.observe(&seen.memory);
                 }
                 Next::Rest { wishes, backoff } => {
                     let earliest = wishes.iter().map(|(_, at)| at.as_millis()).min();
@@ -407,10 +457,8 @@ impl World {
     fn check(&self) {
         let revoked = self.status.credential.as_ref().is_some_and(|c| c.evidence.is_some());
         assert!(!revoked || self.live_tokens() == 0, "said to be revoked while a token lives");
-        assert!(
-            self.status.phase.is_none_or(|p| !p.is_final()) || self.ours().is_empty(),
-            "final, and still there: {:?}",
-            self.ours()
-        );
+        // How to take the workflow back stays until it is.
+        let left: Vec<&Child> = self.ours().into_iter().filter(|child| **child != Child::Ledger).collect();
+        assert!(self.status.phase.is_none_or(|p| !p.is_final()) || left.is_empty(), "final, and still there: {left:?}",);
     }
 }

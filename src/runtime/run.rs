@@ -35,7 +35,8 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::Index,
-        lifecycles, policies, sweep, systems, visit,
+        lifecycles, policies, sweep, systems, tasks, visit,
+        work::{Calls, With},
     },
     domain::{agenda::Widths, observed},
     systems::Systems,
@@ -122,13 +123,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         evaluator: evaluator.clone(),
     };
     background.spawn(policies::run(policing, policies_changed));
-    let calling = Systems::new(evaluator.clone(), exchange.clone(), metrics.clone());
+    let others = Systems::new(evaluator.clone(), exchange.clone(), metrics.clone());
     let connected = systems::Context {
         clock: clock.clone(),
         index: index.clone(),
         exchange: exchange.clone(),
         evaluator: evaluator.clone(),
-        systems: calling,
+        systems: others.clone(),
     };
     background.spawn(systems::run(connected, systems_changed));
     let ambient = Ambient::default();
@@ -144,9 +145,21 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     };
     background.spawn(lifecycles::run(reconcile, changed));
 
-    let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint));
+    let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint.clone()));
     background.spawn(sweep::run(index.clone(), execute.clone(), clock.clone()));
+    background.spawn(tasks::run(cluster.client.clone(), outlet.clone()));
+    let calls = Arc::new(Calls::new(With {
+        index: index.clone(),
+        execute: execute.clone(),
+        vault: vault.clone(),
+        systems: others,
+        endpoint,
+        clock: clock.clone(),
+        visits: outlet.visits.clone(),
+        stop: stop.clone(),
+    }));
     let context = visit::Context {
+        calls,
         clock,
         index: index.clone(),
         execute,

@@ -3,8 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    api::{Duration, Time, lease::Identity, lifecycle::Owner},
-    cluster::token::Token,
+    api::{
+        Duration, Time,
+        lease::Identity,
+        lifecycle::Owner,
+        workflow::{ResolvedStep, StepTime},
+    },
+    cluster::{render::Endpoint, token::Token},
+    domain::observed::{Child, Observed},
 };
 
 /// What the expressions of an operation may know. Texts and lists are within the bounds of the resources' schemas.
@@ -102,4 +108,46 @@ impl std::fmt::Debug for TokenFact {
             Self::Absent => "Absent",
         })
     }
+}
+
+/// What the expressions of a step may know of a lease; `None` where there is no spec to tell, or nothing tells its life.
+#[must_use]
+pub fn of(seen: &Observed, step: &ResolvedStep, token: TokenFact, endpoint: &Endpoint, now: Time) -> Option<Facts> {
+    let (spec, status) = (seen.lease.spec.as_ref()?, &seen.lease.status);
+    let lifecycle = seen.lifecycle().map(|l| &l.spec);
+    let account = status.credential.as_ref().and_then(|c| c.service_account.as_ref()).map(|a| a.name.clone());
+    let account = account.or_else(|| seen.present(&Child::Account).map(|id| id.name.clone()));
+    Some(Facts {
+        params: step.with.clone(),
+        lease: LeaseFacts {
+            name: seen.lease.name.clone(),
+            namespace: seen.lease.namespace.clone(),
+            uid: seen.lease.uid.to_string(),
+            reason: spec.reason.clone(),
+            ticket: spec.ticket.clone(),
+            grants: spec.grants.clone(),
+            ttl: seen.ttl().or(status.request.as_ref().map(|r| r.ttl))?,
+            request_digest: status.request_digest.clone().unwrap_or_default(),
+            end_reason: status.end_reason.map(|r| r.to_string()).unwrap_or_default(),
+            end_time: status.end_time,
+            evidence: status.credential.as_ref().and_then(|c| c.evidence).map(|e| e.to_string()).unwrap_or_default(),
+            approvers: status.decisions.iter().map(|d| d.by.clone()).collect(),
+        },
+        lifecycle: LifecycleFacts {
+            name: spec.lifecycle_ref.name.clone(),
+            namespace: seen.lease.namespace.clone(),
+            class: lifecycle.map(|l| l.class.as_str().to_owned()).unwrap_or_default(),
+            owner: lifecycle.map_or_else(|| Owner { team: String::new(), contact: String::new() }, |l| l.owner.clone()),
+            purpose: lifecycle.map(|l| l.purpose.clone()).unwrap_or_default(),
+        },
+        requester: spec.requested_by.clone(),
+        credential: (step.at != StepTime::Request).then(|| CredentialFacts {
+            token,
+            service_account: account.unwrap_or_default(),
+            expiration_time: status.expiration_time.or_else(|| seen.deadline()),
+            server: endpoint.server.clone(),
+            ca: endpoint.ca_pem.clone(),
+        }),
+        now,
+    })
 }

@@ -30,6 +30,7 @@ mod problem;
 mod proof;
 mod render;
 mod request;
+pub mod seen;
 mod send;
 mod state;
 mod trouble;

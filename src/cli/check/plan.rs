@@ -20,6 +20,7 @@ use crate::{
     domain::{
         guards::{Bound, Effective, Labels},
         terms::Refusal,
+        workflow::Systems,
     },
 };
 
@@ -30,6 +31,10 @@ pub struct Asked {
     pub lease: CredentialLease,
     pub lifecycle: Option<ServiceAccountLifecycle>,
     pub policies: Seen<Vec<CredentialLeasePolicy>>,
+    /// The connected systems that its workflow names, as far as they could be read.
+    pub systems: Systems,
+    /// Those that could not.
+    pub systems_unread: Vec<String>,
     /// Labels of the namespaces involved, as far as they could be read.
     pub labels: BTreeMap<String, Labels>,
     /// The rules of each grant's role; `None`: it does not exist.
@@ -169,7 +174,9 @@ impl Plan {
         });
         let ttl = spec.ttl.unwrap_or(terms.ttl_default);
         let rules = terms.validations.len();
-        let met: [(&str, Option<String>); 8] = [
+        let steps = asked.lifecycle.as_ref().map_or(0, |l| l.spec.workflow.len());
+        let runs = steps > 0 && asked.systems_unread.is_empty();
+        let met: [(&str, Option<String>); 9] = [
             ("state", Some("not stopped, not ended".into())),
             ("policies", asked.policies.is_ok().then(|| format!("guarded by {}", text::list(&terms.policies, "none")))),
             ("grants", Some(spec.grants.join(", "))),
@@ -177,6 +184,7 @@ impl Plan {
             ("delivery", Some(spec.delivery.kind.as_str().into())),
             ("audiences", Some(text::list(&spec.audiences, "the API server"))),
             ("quotas", live.ok()),
+            ("workflow", runs.then(|| format!("{} can run", text::count(steps, "step")))),
             ("validations", (rules > 0).then(|| format!("{} met", text::count(rules, "rule")))),
         ];
         for (topic, fine) in met {
@@ -192,6 +200,14 @@ impl Plan {
         for refusal in &said.unjudged {
             let text = "cannot be judged from here, since no lease you can read shows the API server's own audiences; unless yours are";
             self.say(Says::Note, topic_of(refusal), format!("{text} among them: {refusal}"));
+        }
+        if !asked.systems_unread.is_empty() {
+            let names = asked.systems_unread.join(", ");
+            self.say(
+                Says::Note,
+                "workflow",
+                format!("connected systems that you may not read were not looked at: {names}"),
+            );
         }
         if let Err(Unread(why)) = &asked.live {
             self.say(Says::Note, "quotas", format!("live leases were not counted: {why}"));
@@ -258,6 +274,7 @@ fn topic_of(refusal: &Refusal) -> &'static str {
         Refusal::DeliveryNotAllowed { .. } | Refusal::SecretNameNotAllowed { .. } => "delivery",
         Refusal::AudienceNotAllowed { .. } => "audiences",
         Refusal::TooManyActive { .. } | Refusal::TooManyForRequester { .. } => "quotas",
+        Refusal::StepInvalid { .. } => "workflow",
         Refusal::ValidationFailed { .. } | Refusal::ValidationBroken { .. } => "validations",
         _ => "state",
     }

@@ -17,6 +17,8 @@ use crate::{
             Enforcement, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, Observed, Presence, RoleSeen,
             Settings,
         },
+        steps::Works,
+        task::TaskSeen,
         terms::{self, Refusal},
         validations::{self, Input},
     },
@@ -57,6 +59,12 @@ pub fn judge(
     if asked.policies.is_err() || unknown.iter().any(opens) {
         refusals.retain(|refusal| !matches!(refusal, Refusal::CrossNamespace { policy: None, .. }));
     }
+    // A system that you may not read may be there all the same.
+    let unread = |step: &str| {
+        let of = lifecycle.spec.workflow.iter().find(|s| s.name == step);
+        of.is_some_and(|step| asked.systems_unread.contains(&step.system))
+    };
+    refusals.retain(|refusal| !matches!(refusal, Refusal::StepInvalid { step, .. } if unread(step)));
     let own = |refusal: &Refusal| {
         asked.api_audiences.is_empty()
             && matches!(refusal, Refusal::AudienceNotAllowed { .. } | Refusal::TtlTooShortOffline { .. })
@@ -79,6 +87,12 @@ fn is_decidable(asked: &Asked, lifecycle: &ServiceAccountLifecycle, policy: &Cre
     let grants = asked.lease.spec.grants.iter().filter_map(|grant| lifecycle.spec.grant(grant));
     read(&matched.lifecycle_namespaces, home)
         && grants.into_iter().all(|g| read(&matched.grant_namespaces, g.namespace.as_deref().unwrap_or(home)))
+}
+
+/// The request as the rules see it, without any policy.
+#[must_use]
+pub fn seen(asked: &Asked, lifecycle: &ServiceAccountLifecycle) -> Option<Observed> {
+    observed(asked, lifecycle, &BTreeMap::new(), &[])
 }
 
 fn observed(
@@ -124,6 +138,9 @@ fn observed(
         live: asked.live.clone().unwrap_or_default(),
         children: BTreeMap::new(),
         strays: vec![],
+        systems: asked.systems.clone(),
+        works: Works::new(),
+        task: TaskSeen::None,
         memory: Memory::default(),
         learned: Learned { access: Some(true), ..Learned::default() },
         settings: Settings { retention_millis: 0, require_policy: false },

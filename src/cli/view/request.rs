@@ -10,6 +10,7 @@ use crate::{
         names,
         reasons::Outlives,
         status::{PolicyRule, ResolvedDelivery, ResolvedGrant, ResolvedRequest},
+        workflow::{OnFailure, ResolvedStep, StepTime},
     },
     domain::rbac,
 };
@@ -51,6 +52,15 @@ pub fn facts(lease: &CredentialLease, request: &ResolvedRequest, beside: &Beside
     }
     facts.say("Audiences", text::list(&request.audiences, "the API server"));
     delivery(&mut facts, lease::name(lease), lease::namespace(lease), &request.delivery);
+    if let Some(what) = &request.completion {
+        facts.say("Made for", format!("{} {}: the lease ends when that ends", what.kind.as_str(), what.name));
+    }
+    if let Some(standing) = &request.standing {
+        facts.say("Standing", format!("{}: the next lease takes its place before it ends", standing.name));
+    }
+    for step in &request.workflow {
+        workflow_step(&mut facts, step);
+    }
     facts.say("Policies", text::list(&status.policies, "none guards it"));
     if let Some(approvals) = &status.approvals {
         facts.say("Approvals", format!("{} of {}", approvals.have, approvals.required));
@@ -87,6 +97,20 @@ fn grant_facts(facts: &mut Facts, grant: &ResolvedGrant, read: Option<&Vec<Polic
     }
     for mark in &grant.outlives {
         facts.more(format!("  ! {}", outlives(*mark)));
+    }
+}
+
+/// What is called in another system.
+fn workflow_step(facts: &mut Facts, step: &ResolvedStep) {
+    facts.say(&format!("At {}", step.at.as_str()), format!("{}: {}/{}", step.name, step.system.name, step.operation));
+    for (name, value) in &step.with {
+        facts.more(format!("  {name}: {value}"));
+    }
+    if let Some(undo) = &step.undo {
+        facts.more(format!("  taken back at the end by {undo}"));
+    }
+    if step.on_failure == OnFailure::Continue && step.at != StepTime::Revoke {
+        facts.more("  may fail");
     }
 }
 

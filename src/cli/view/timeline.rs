@@ -5,8 +5,9 @@ use crate::api::{
     Condition, ConditionStatus, CredentialLease, Time,
     lifecycle::Independence,
     quantities::seconds,
-    reasons::{ConditionType, Phase},
+    reasons::{ConditionType, LeaseReason, Phase},
     status::CredentialLeaseStatus,
+    workflow::StepState,
 };
 
 /// Who and until when.
@@ -90,6 +91,29 @@ pub fn decisions(status: &CredentialLeaseStatus) -> Facts {
     facts
 }
 
+/// What was called in other systems.
+#[must_use]
+pub fn steps(lease: &CredentialLease) -> Facts {
+    let (mut facts, status) = (Facts::default(), lease.status.clone().unwrap_or_default());
+    let workflow = status.request.as_ref().map(|r| r.workflow.clone()).unwrap_or_default();
+    for step in &status.steps {
+        let resolved = workflow.iter().find(|s| s.name == step.name);
+        let what = resolved.map(|s| format!(" ({}/{})", s.system.name, s.operation)).unwrap_or_default();
+        let (state, at) = match step.state {
+            StepState::Running => ("being called since", step.start_time),
+            StepState::Done => ("done at", step.end_time.unwrap_or(step.start_time)),
+            StepState::Failed => ("failed at", step.end_time.unwrap_or(step.start_time)),
+            StepState::Undoing => ("being taken back; begun at", step.start_time),
+            StepState::Undone => ("taken back at", step.undo_time.unwrap_or(step.start_time)),
+        };
+        facts.say(&step.name, format!("at {}{what}: {state} {at}", step.at.as_str()));
+        if !step.message.is_empty() {
+            facts.more(format!("  {}", step.message));
+        }
+    }
+    facts
+}
+
 /// What happened, record by record.
 #[must_use]
 pub fn history(status: &CredentialLeaseStatus) -> Facts {
@@ -154,8 +178,13 @@ pub fn concerns(lease: &CredentialLease) -> Vec<Condition> {
             c.status == ConditionStatus::True
         } else if is(ConditionType::Active) || is(ConditionType::Reconciling) {
             false
-        } else if is(ConditionType::Approved) && c.status == ConditionStatus::Unknown {
-            // To wait for people is as it should be.
+        } else if c.status == ConditionStatus::Unknown
+            && ([ConditionType::Approved, ConditionType::DependentsUpdated, ConditionType::RolledBack]
+                .into_iter()
+                .any(is)
+                || c.reason == LeaseReason::AwaitingGate.as_str())
+        {
+            // To wait for people, or for other systems, is as it should be.
             false
         } else if is(ConditionType::Revoked) {
             over && c.status != ConditionStatus::True || c.status == ConditionStatus::Unknown

@@ -72,5 +72,7 @@ impl Index {
             }
         }
         inner.children.remove(uid);
+        inner.ledgers.remove(uid);
+        inner.tasks.forget(uid);
     }
 }

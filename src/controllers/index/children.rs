@@ -20,6 +20,7 @@ pub(super) fn kind_of(child: &Child) -> Kind {
         Child::Account | Child::Secret => Kind::Account,
         Child::MintRole => Kind::Role,
         Child::MintBinding | Child::Binding(_) => Kind::Binding,
+        Child::Ledger => Kind::Ledger,
     }
 }
 
@@ -191,7 +192,7 @@ impl Inner {
             }
         }
         let nameable = lease.spec.is_some();
-        for child in [Child::Job, Child::Account, Child::MintRole, Child::MintBinding] {
+        for child in [Child::Job, Child::Account, Child::MintRole, Child::MintBinding, Child::Ledger] {
             if nameable {
                 children.entry(child).or_insert(Known::Unknown);
             }

@@ -17,6 +17,7 @@ mod records;
 mod rows;
 mod sources;
 mod systems;
+mod tasks;
 mod wake;
 
 use std::{
@@ -29,6 +30,8 @@ use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
 pub use sources::{SOURCES, Source};
 use systems::Systems;
+use tasks::Tasks;
+pub use tasks::{Place, TaskRow};
 
 use crate::{
     api::{
@@ -93,6 +96,9 @@ struct Inner {
     policies: Policies,
     decisions: Decisions,
     systems: Systems,
+    tasks: Tasks,
+    /// What ledgers tell: the names of the steps that can be taken back, in their order.
+    ledgers: HashMap<LeaseUid, Vec<String>>,
     synced: HashSet<Source>,
     epochs: HashMap<Source, u64>,
     enforcement: Option<Enforcement>,

@@ -13,6 +13,7 @@ use crate::{
     domain::observed::{
         Enforcement, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Observed, Presence, RoleSeen, Settings,
     },
+    domain::steps::Works,
 };
 
 impl Index {
@@ -74,6 +75,9 @@ impl Inner {
             }),
             held_by: self.held_by(&lifecycle_key),
             api_audiences: self.api_audiences.clone(),
+            systems: self.systems_of(&lifecycle, &lease.status),
+            works: Works::new(),
+            task: self.tasks.seen(&lease),
             memory: row.memory.clone(),
             learned: Learned::default(),
             lease,

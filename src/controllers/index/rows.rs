@@ -162,6 +162,8 @@ impl Inner {
         row.learn(lease.status.as_ref());
         let key = (row.namespace.clone(), row.lifecycle.clone());
         self.issued(key, lease.status.as_ref().and_then(|s| s.issue_time));
+        let over = lease.status.as_ref().is_some_and(|s| s.end_time.is_some());
+        self.tasks.wants(&uid, lease, over);
         self.leases.get(&uid).map(|row| (uid, row))
     }
 
@@ -172,6 +174,9 @@ impl Inner {
     }
 
     pub(super) fn wrote(&mut self, uid: &LeaseUid, status: &CredentialLeaseStatus, version: Option<u64>) {
+        if status.end_time.is_some() {
+            self.tasks.forget(uid);
+        }
         let Some(row) = self.leases.get_mut(uid) else { return };
         if version.is_some_and(|v| v < row.version) {
             return;

@@ -22,7 +22,7 @@ pub enum Source {
 }
 
 /// Every source there is.
-pub const SOURCES: [Source; 12] = [
+pub const SOURCES: [Source; 13] = [
     Source::Namespaces,
     Source::Policies,
     Source::Systems,
@@ -35,6 +35,7 @@ pub const SOURCES: [Source; 12] = [
     Source::Children(Kind::Job),
     Source::Children(Kind::Role),
     Source::Children(Kind::Binding),
+    Source::Children(Kind::Ledger),
 ];
 
 impl Index {

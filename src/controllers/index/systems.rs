@@ -3,11 +3,20 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Index, Inner, Wishes};
-use crate::api::ConnectedSystem;
+use crate::{
+    api::{ConnectedSystem, ServiceAccountLifecycleSpec, names::LeaseUid, status::CredentialLeaseStatus},
+    domain::{
+        guards::Labels,
+        observed::LifecycleSeen,
+        workflow::{self, SystemSeen},
+    },
+    systems::seen::seen,
+};
 
 /// What is kept of one system.
 struct SystemRow {
     object: Arc<ConnectedSystem>,
+    seen: Arc<SystemSeen>,
     epoch: u64,
 }
 
@@ -29,7 +38,8 @@ impl Index {
         let name = object.metadata.name.clone().unwrap_or_default();
         let identity = |o: &ConnectedSystem| (o.metadata.uid.clone(), o.metadata.generation);
         let new = identity(&object);
-        let old = inner.systems.0.insert(name.clone(), SystemRow { object: Arc::new(object), epoch });
+        let looked_at = Arc::new(seen(&object));
+        let old = inner.systems.0.insert(name.clone(), SystemRow { object: Arc::new(object), seen: looked_at, epoch });
         if old.is_some_and(|old| identity(&old.object) == new) {
             return Wishes::default();
         }
@@ -49,6 +59,22 @@ impl Index {
         self.inner().systems.get(name)
     }
 
+    /// Why steps of a lifecycle's workflow cannot run, whatever the delivery of a lease.
+    #[must_use]
+    pub fn workflow_problems(&self, namespace: &str, spec: &ServiceAccountLifecycleSpec) -> Vec<workflow::Problem> {
+        let inner = self.inner();
+        let none = Labels::new();
+        let labels = inner.labels.get(namespace).unwrap_or(&none);
+        let named = spec.workflow.iter().map(|step| step.system.as_str());
+        let systems = named.filter_map(|n| Some((n.to_owned(), inner.systems.0.get(n)?.seen.clone()))).collect();
+        // Where only one delivery is possible, what it rules out shows before anybody asks.
+        let delivery = match spec.terms.delivery.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        };
+        workflow::problems(&spec.workflow, &systems, labels, delivery)
+    }
+
     /// Every system.
     #[must_use]
     pub fn systems(&self) -> Vec<Arc<ConnectedSystem>> {
@@ -56,7 +82,32 @@ impl Index {
     }
 }
 
+impl Index {
+    /// What the ledger of a lease tells: the names of the steps that can be taken back.
+    pub fn ledger_tells(&self, lease: &LeaseUid, steps: &str) {
+        let names = steps.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        self.inner().ledgers.insert(lease.clone(), names);
+    }
+
+    /// The names of the steps of a lease that can be taken back, as its ledger tells.
+    #[must_use]
+    pub fn ledger(&self, lease: &LeaseUid) -> Vec<String> {
+        self.inner().ledgers.get(lease).cloned().unwrap_or_default()
+    }
+}
+
 impl Inner {
+    /// The systems that the workflow of a lease names: as it is now, and as it was agreed to.
+    pub(super) fn systems_of(&self, lifecycle: &LifecycleSeen, status: &CredentialLeaseStatus) -> workflow::Systems {
+        let now = match lifecycle {
+            LifecycleSeen::Present(facts) => facts.spec.workflow.as_slice(),
+            _ => &[],
+        };
+        let agreed = status.request.iter().flat_map(|r| &r.workflow).map(|step| step.system.name.as_str());
+        let names = now.iter().map(|step| step.system.as_str()).chain(agreed);
+        names.filter_map(|name| Some((name.to_owned(), self.systems.0.get(name)?.seen.clone()))).collect()
+    }
+
     pub(super) fn sweep_systems(&mut self, epoch: u64) -> Wishes {
         let lost: Vec<String> =
             self.systems.0.iter().filter(|(_, row)| row.epoch < epoch).map(|(name, _)| name.clone()).collect();

@@ -8,11 +8,12 @@ use crate::{
         policy::OnViolation,
         reasons::EndReason,
         status::PolicyRule,
+        workflow::StepTime,
     },
     domain::{
         agreement, guards, issue,
         observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
-        rbac,
+        rbac, steps, task,
         terms::{self, Refusal},
     },
 };
@@ -59,10 +60,18 @@ pub fn cause(seen: &Observed, now: Time) -> Option<End> {
     if let Some(decision) = agreement::against(seen) {
         return Some(decided(seen, decision, now));
     }
+    if let Some(end) = task::over(seen, now) {
+        return Some(end);
+    }
     if seen.issued() { ended_while_active(seen, now) } else { stopped_while_issuing(seen, now) }
 }
 
 fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
+    if let Some((step, status)) = steps::failed(seen, StepTime::Request) {
+        let message =
+            format!("step {} ({}/{}) did not pass: {}", step.name, step.system.name, step.operation, status.message);
+        return Some(End::new(EndReason::GateRefused, status.end_time.unwrap_or(now), message));
+    }
     if let Some(stale) = issue::stale(seen).or_else(|| changed_while_issuing(seen)) {
         return Some(End::new(EndReason::ApprovalStale, now, stale));
     }
@@ -141,6 +150,11 @@ fn expired(at: Time) -> End {
 }
 
 fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
+    if let Some((step, status)) = steps::failed(seen, StepTime::Issue) {
+        let message =
+            format!("step {} ({}/{}) failed: {}", step.name, step.system.name, step.operation, status.message);
+        return Some(End::new(EndReason::StepFailed, status.end_time.unwrap_or(now), message));
+    }
     lifecycle_over(seen, now)
         .or_else(|| policy_against(seen, now))
         .or_else(|| grants_changed(seen, now))
@@ -150,6 +164,9 @@ fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
 
 /// Keeps the cause that was seen first: taking a lease down changes what could be taken for a cause.
 pub fn settle(seen: &mut Observed, now: Time) {
+    if seen.memory.task.is_none() {
+        seen.memory.task = task::pinned(seen).map(str::to_owned);
+    }
     if seen.memory.end.is_none() {
         seen.memory.end = cause(seen, now);
     }

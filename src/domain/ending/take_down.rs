@@ -2,7 +2,7 @@
 
 use super::{EXPIRY_LEEWAY_MILLIS, End, PROOF_WAIT_MILLIS};
 use crate::{
-    api::{Time, reasons::Evidence, status::CredentialLeaseStatus},
+    api::{Time, reasons::Evidence, status::CredentialLeaseStatus, workflow::StepTime},
     domain::{
         agenda::Lane,
         agreement,
@@ -10,6 +10,7 @@ use crate::{
         decide::{account_gone, attempt},
         observed::{Child, Control, Known, ObjectId, Observed, Presence},
         report,
+        steps::{self, Progress},
     },
 };
 
@@ -34,11 +35,8 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
     }
     let made = seen.memory.account.is_some()
         || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
-    if !made {
-        return conclude(seen, now, end, clean, None);
-    }
     let revoked_at = seen.lease.status.credential.as_ref().and_then(|c| c.revocation_time);
-    let Some(revoked_at) = revoked_at else {
+    let Some(revoked_at) = revoked_at.or_else(|| (!made).then_some(now)) else {
         return write(
             seen,
             report::revoked(seen, now, end),
@@ -46,12 +44,40 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
             Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
         );
     };
-    match proof(seen, now, revoked_at) {
-        Proof::Wait(at) if clean => Next::at(Lane::Retry, at),
-        Proof::Wait(at) => Next::Rest { wishes: vec![(Lane::Retry, at)], backoff: Some(Lane::Retry) },
-        Proof::Ask => Next::Do(Lane::Retry, vec![Call::ReviewToken]),
-        Proof::StillAccepted => Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
-        Proof::Given(evidence) => conclude(seen, now, end, clean, Some(evidence)),
+    // The authority is gone: from here on nothing is urgent, and other systems may take their time.
+    let mut wishes = match call_systems(seen, now, steps::back(seen, now)) {
+        Ok(next) => return next,
+        Err(wishes) => wishes,
+    };
+    let evidence = if made {
+        match proof(seen, now, revoked_at) {
+            Proof::Wait(at) => {
+                wishes.push((Lane::Retry, at));
+                return Next::Rest { wishes, backoff: (!clean).then_some(Lane::Retry) };
+            }
+            Proof::Ask => return Next::Do(Lane::Retry, vec![Call::ReviewToken]),
+            Proof::StillAccepted => return Next::Rest { wishes, backoff: Some(Lane::Retry) },
+            Proof::Given(evidence) => Some(evidence),
+        }
+    } else {
+        None
+    };
+    if !steps::undo_was_tried(seen) {
+        return Next::Rest { wishes, backoff: None };
+    }
+    conclude(seen, now, &Concluded { end, clean, evidence, wishes })
+}
+
+/// What the steps need now; else the moments at which they want to be looked at again.
+fn call_systems(seen: &Observed, now: Time, progress: Progress) -> Result<Next, Vec<(Lane, Time)>> {
+    match progress {
+        Progress::Settled => Err(vec![]),
+        Progress::Wait(moments) => Err(moments.into_iter().map(|at| (Lane::Retry, at)).collect()),
+        Progress::Start(calls) => Ok(attempt(seen, Lane::Retry, calls, vec![])),
+        Progress::Record(steps) => {
+            let rest = Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) };
+            Ok(write(seen, report::stepped(seen, now, &steps), Lane::Retry, rest))
+        }
     }
 }
 
@@ -62,6 +88,8 @@ fn gives_authority(call: &Call) -> bool {
 /// What is left to delete, and what is left to look for because nobody knows whether it was made.
 fn left(seen: &Observed) -> Vec<Call> {
     let known = seen.children.iter().filter_map(|(child, known)| match known {
+        // How to take the workflow back has to stay until it is.
+        Known::Present(_) if *child == Child::Ledger && !steps::all_undone(seen) => None,
         Known::Present(id) => Some(delete(child, id)),
         Known::Unknown => Some(Call::Find(child.clone())),
         Known::Absent | Known::Stranger => None,
@@ -104,8 +132,22 @@ fn proof(seen: &Observed, now: Time, revoked_at: Time) -> Proof {
     }
 }
 
-/// Everything is said; what remains is to remove the lease after its retention, or to keep trying to remove what is left.
-fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option<Evidence>) -> Next {
+/// What is known at the end.
+struct Concluded<'a> {
+    end: &'a End,
+    /// Nothing is left to delete.
+    clean: bool,
+    /// Absent where no account was ever made.
+    evidence: Option<Evidence>,
+    /// When what could not be taken back is tried again.
+    wishes: Vec<(Lane, Time)>,
+}
+
+/// Everything is said; what remains is to tell other systems, to remove the lease after its retention, or to keep trying what
+/// is left.
+fn conclude(seen: &Observed, now: Time, concluded: &Concluded) -> Next {
+    let Concluded { end, clean, evidence, wishes } = concluded;
+    let (clean, evidence) = (*clean, *evidence);
     let answer = agreement::late_answer(seen);
     if let agreement::Late::Ask(decision) = &answer {
         let call = Call::CheckDecider { decision: decision.uid.clone() };
@@ -114,8 +156,19 @@ fn conclude(seen: &Observed, now: Time, end: &End, clean: bool, evidence: Option
         }
     }
     let status = report::concluded(seen, now, end, clean, evidence);
+    let mut wishes = wishes.clone();
+    if status == seen.lease.status && seen.issued() {
+        match call_systems(seen, now, steps::forward(seen, now, StepTime::Revoke)) {
+            Ok(next) => return next,
+            Err(more) => wishes.extend(more),
+        }
+    }
+    let told = !seen.issued() || steps::forward(seen, now, StepTime::Revoke) == Progress::Settled;
     let rest = if !clean {
-        Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) }
+        Next::Rest { wishes, backoff: Some(Lane::Retry) }
+    } else if !told || !steps::all_undone(seen) {
+        // It is kept until other systems know, and until everything is taken back.
+        Next::Rest { wishes, backoff: None }
     } else if seen.lease.presence == Presence::Unconfirmed {
         attempt(seen, Lane::Retry, vec![Call::ConfirmGone], vec![])
     } else if seen.lease.presence == Presence::Gone {

@@ -7,11 +7,13 @@ use crate::{
         lifecycle::{ApprovalType, OnRoleChange},
         reasons::{ConditionType, Happening, LeaseReason, Phase},
         status::{AccountIdentity, BindingStatus, CredentialLeaseStatus, DeliveredSecret, ResolvedRequest},
+        workflow::StepTime,
     },
     domain::{
         agreement, ending,
         observed::{Child, Known, Observed},
         request::{self, Roles},
+        steps::{self, Progress},
     },
 };
 
@@ -48,17 +50,29 @@ pub fn issued(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     draft
         .agreed()
         .condition(ConditionType::Issued, ConditionStatus::True, LeaseReason::Delivered.as_str(), delivered(seen))
-        .phase(Phase::Active, format!("usable until {end}{shorter}"))
         .condition(
             ConditionType::Revoked,
             ConditionStatus::False,
             LeaseReason::NotEnded.as_str(),
             offline_note(outlives),
-        )
-        .without(ConditionType::Reconciling);
+        );
     draft.record(Happening::Allowed, "every term of the lifecycle is met");
     let detail = draft.status.request_digest.clone().unwrap_or_default();
     draft.record(Happening::Issued, &detail);
+    match steps::forward(seen, now, StepTime::Issue) {
+        Progress::Record(states) => {
+            draft.phase(Phase::Issuing, "issued; what depends on it is being brought up to date").condition(
+                ConditionType::Reconciling,
+                ConditionStatus::True,
+                LeaseReason::StepsRunning.as_str(),
+                "steps at Issue are being called",
+            );
+            draft.steps(&states);
+        }
+        _ => {
+            draft.phase(Phase::Active, format!("usable until {end}{shorter}")).without(ConditionType::Reconciling);
+        }
+    }
     draft.done()
 }
 
@@ -108,6 +122,7 @@ fn bindings(seen: &Observed) -> Vec<BindingStatus> {
 #[must_use]
 pub fn active(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let mut draft = Draft::new(seen, now);
+    draft.settled();
     answered(&mut draft);
     violated(&mut draft);
     let reports = seen.terms().is_some_and(|terms| terms.on_role_change == OnRoleChange::Report);

@@ -6,12 +6,13 @@ use crate::{
         condition::{set, unset},
         lifecycle::ApprovalType,
         reasons::{ConditionType, Happening, LeaseReason, Phase},
-        status::{Approvals, CredentialLeaseStatus, CredentialStatus, DecisionStatus},
+        status::{Approvals, CredentialLeaseStatus, CredentialStatus, DecisionStatus, ObjectIdentity},
     },
     domain::{
         agreement::{self, Standing},
         digest,
         observed::{DecisionSeen, Observed},
+        steps, task,
     },
 };
 
@@ -39,6 +40,12 @@ impl<'a> Draft<'a> {
         if draft.status.issue_time.is_none() && draft.status.end_time.is_none() {
             // Whoever takes an approval back takes the deadline with it.
             draft.status.expiration_time = seen.deadline();
+        }
+        if let Some(what) = seen.lease.spec.as_ref().and_then(|s| s.completion_ref.as_ref())
+            && draft.status.task.is_none()
+            && let Some(uid) = task::pinned(seen)
+        {
+            draft.status.task = Some(ObjectIdentity { name: what.name.clone(), uid: uid.to_owned() });
         }
         if let Some(spec) = seen.lease.spec.as_ref().filter(|_| draft.status.history.is_none()) {
             let detail = format!("{}: {}", spec.lifecycle_ref.name, spec.reason);
@@ -123,6 +130,11 @@ impl<'a> Draft<'a> {
             [] => "every term of the lifecycle is met".to_owned(),
             policies => format!("every term of the lifecycle is met, and of these policies: {}", policies.join(", ")),
         };
+        if let Some(gate) = steps::open_gate(self.seen) {
+            let message = format!("{message}, but step {} has not passed yet: {}", gate.name, gate.message);
+            let reason = LeaseReason::AwaitingGate.as_str();
+            return self.condition(ConditionType::Allowed, ConditionStatus::Unknown, reason, message);
+        }
         self.condition(ConditionType::Allowed, ConditionStatus::True, LeaseReason::TermsMet.as_str(), message)
     }
 

@@ -66,7 +66,10 @@ fn record_end(draft: &mut Draft, end: &End) {
                 )
                 .record(Happening::Denied, &end.message);
         }
-        reason @ (EndReason::DecisionDenied | EndReason::ApprovalTimeout | EndReason::CreatedUnproven) => {
+        reason @ (EndReason::DecisionDenied
+        | EndReason::ApprovalTimeout
+        | EndReason::CreatedUnproven
+        | EndReason::GateRefused) => {
             let (approved, who) = match (reason, agreement::against(draft.seen)) {
                 (EndReason::DecisionDenied, Some(decision)) => (true, decision.spec.decided_by.username.clone()),
                 (EndReason::ApprovalTimeout, _) => (true, OPERATOR.to_owned()),
@@ -81,6 +84,9 @@ fn record_end(draft: &mut Draft, end: &End) {
             );
             draft.note_decision();
             draft.record_at(Happening::Denied, end.at, &who, &format!("{reason}: {}", end.message));
+        }
+        EndReason::StepFailed => {
+            draft.record(Happening::Failed, &format!("{}: {}", EndReason::StepFailed, end.message));
         }
         reason if reason.phase() == Phase::Failed => {
             // Issuing only begins, and can only fail, after the terms were met.

@@ -5,8 +5,10 @@
 mod active;
 mod draft;
 mod ended;
+mod stepped;
 mod waiting;
 
 pub use active::{active, issued};
 pub use ended::{concluded, deletion_failing, revoked};
+pub use stepped::stepped;
 pub use waiting::{agreed, awaiting, not_enforced, not_known_yet, retrying, scheduled};

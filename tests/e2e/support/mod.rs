@@ -16,6 +16,7 @@ pub use conform::{condition_of, is_conform};
 pub use holder::{Holder, code, since};
 pub use lab::Lab;
 pub use operator::Operator;
+
 pub use people::Person;
 pub use tenant::Tenant;
 

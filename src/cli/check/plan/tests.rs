@@ -30,6 +30,8 @@ fn asked(terms: &Value, spec: &Value) -> Asked {
     let rules: Vec<PolicyRule> = of(json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets", "pods"]}]));
     let labels = |label: &str| BTreeMap::from([("env".to_owned(), label.to_owned())]);
     Asked {
+        systems: BTreeMap::new(),
+        systems_unread: vec![],
         lease: of(
             json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease", "metadata": {"name": "check", "namespace": "payments"}, "spec": lease}),
         ),

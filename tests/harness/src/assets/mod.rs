@@ -12,12 +12,14 @@ mod control_plane;
 mod go;
 mod progress;
 mod tool;
+mod wheel;
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 
 pub use tool::go_tool;
+pub use wheel::openbao;
 
 /// The release of KWOK that stands in for kubelets.
 const KWOK: &str = "sigs.k8s.io/kwok/cmd/kwok@v0.8.0";

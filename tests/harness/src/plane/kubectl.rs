@@ -45,7 +45,8 @@ impl ControlPlane {
     }
 }
 
-async fn run(mut command: Command, stdin: Option<&str>) -> Result<Output> {
+/// Run `command` to its end, with `stdin` to read.
+pub(crate) async fn run(mut command: Command, stdin: Option<&str>) -> Result<Output> {
     let input = if stdin.is_some() { Stdio::piped() } else { Stdio::null() };
     let mut child = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
     let pipe = child.stdin.take();

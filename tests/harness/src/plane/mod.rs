@@ -25,15 +25,17 @@ use anyhow::{Result, ensure};
 pub use component::Component;
 pub use detached::{DetachedRun, end};
 pub use kubectl::Output;
+pub(crate) use kubectl::run;
 pub use options::Options;
 pub use users::User;
 
 use crate::audit::AuditLog;
-use crate::pki::Authority;
+use crate::pki::{Authority, PemPair};
 use crate::process::{Lifetime, Process};
 use endpoint::Endpoint;
 use ports::Ports;
 use run_dir::RunDir;
+pub(crate) use run_dir::write_private;
 use users::{Credentials, Users};
 use watchdog::Watchdog;
 
@@ -103,6 +105,11 @@ impl ControlPlane {
         let process = Process::spawn(name, command, &self.dir.log(name), Lifetime::Ours)?;
         self.dir.record(name, process.identity())?;
         Ok(process)
+    }
+
+    /// A certificate, signed as the API server's is, for another server of the run at 127.0.0.1.
+    pub(crate) fn server_certificate(&self) -> Result<PemPair> {
+        self.authority.server(&["127.0.0.1", "localhost"])
     }
 
     /// End all components in good order, the store last, and delete the run directory.

@@ -175,7 +175,7 @@ impl RunDir {
 }
 
 /// Write a file that only we may read.
-pub(super) fn write_private(path: &Path, content: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, content: &str) -> Result<()> {
     OpenOptions::new()
         .create(true)
         .write(true)

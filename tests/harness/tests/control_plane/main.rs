@@ -2,5 +2,6 @@
 
 mod cluster;
 mod lifecycle;
+mod openbao;
 mod support;
 mod workloads;

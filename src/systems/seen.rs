@@ -1,0 +1,23 @@
+//! A connected system as decisions look at it.
+
+use super::check_operation;
+use crate::{
+    api::ConnectedSystem,
+    domain::workflow::{SystemSeen, Uses},
+};
+
+/// A system with what each of its operations uses, or why it cannot be used.
+#[must_use]
+pub fn seen(object: &ConnectedSystem) -> SystemSeen {
+    let operations = object.spec.operations.iter().map(|operation| {
+        let checked = check_operation(operation).map_err(|problem| problem.to_string());
+        let uses = checked.map(|checked| Uses { token: checked.uses_token, credential: checked.uses_credential });
+        (operation.name.clone(), uses)
+    });
+    SystemSeen {
+        name: object.metadata.name.clone().unwrap_or_default(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        spec: object.spec.clone(),
+        operations: operations.collect(),
+    }
+}
