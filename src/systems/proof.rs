@@ -7,10 +7,13 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::{
+    ByteString,
+    api::{authentication::v1::SelfSubjectReview, core::v1::Secret},
+};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -74,6 +77,14 @@ pub(super) struct Prover {
     exchange: Exchange,
     probe: Probe,
     audiences: Mutex<Option<(Vec<String>, Instant)>>,
+    /// The pod that this process's own token is bound to; `None` inside: it is bound to none.
+    pod: OnceCell<Option<Pod>>,
+}
+
+/// A pod, as a token is bound to it.
+struct Pod {
+    name: String,
+    uid: String,
 }
 
 /// The part of a TokenRequest's answer that matters. No `Debug`: it holds a token.
@@ -89,7 +100,7 @@ struct MintedStatus {
 
 impl Prover {
     pub(super) fn new(exchange: Exchange) -> Self {
-        Self { probe: Probe::new(exchange.clone()), exchange, audiences: Mutex::default() }
+        Self { probe: Probe::new(exchange.clone()), exchange, audiences: Mutex::default(), pod: OnceCell::new() }
     }
 
     /// What an HTTP system is shown.
@@ -149,10 +160,12 @@ impl Prover {
             return Err(Unproven::Audience);
         }
         let path = format!("/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/{OPERATOR_ACCOUNT}/token");
-        let body = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {"audiences": [audience], "expirationSeconds": TOKEN_SECONDS},
-        });
+        let mut spec = json!({"audiences": [audience], "expirationSeconds": TOKEN_SECONDS});
+        if let Some(pod) = self.pod.get_or_try_init(|| self.own_pod()).await? {
+            // Gone with the pod, as our own token is. Policy leasehold-own-token wants it so.
+            spec["boundObjectRef"] = json!({"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid});
+        }
+        let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let ask = Ask::new(Method::POST, path).json(&body).map_err(|_| Unproven::ApiServer)?;
         let reply = self.exchange.send(ask).await.map_err(|_| Unproven::ApiServer)?;
         match reply.decode::<Minted>() {
@@ -160,6 +173,20 @@ impl Prover {
             Err(failure) if failure.class == Class::Forbidden => Err(Unproven::TokenForbidden),
             Err(_) => Err(Unproven::ApiServer),
         }
+    }
+
+    /// The pod that our own token is bound to, as the API server reads it from the token.
+    async fn own_pod(&self) -> Result<Option<Pod>, Unproven> {
+        let ask = Ask::new(Method::POST, "/apis/authentication.k8s.io/v1/selfsubjectreviews")
+            .json(&SelfSubjectReview::default())
+            .map_err(|_| Unproven::ApiServer)?;
+        let reply = self.exchange.send(ask).await.map_err(|_| Unproven::ApiServer)?;
+        let review: SelfSubjectReview = reply.decode().map_err(|_| Unproven::ApiServer)?;
+        let mut extra = review.status.and_then(|s| s.user_info).and_then(|u| u.extra).unwrap_or_default();
+        let mut claim = |key: &str| extra.remove(key).and_then(|values| values.into_iter().next());
+        let (name, uid) =
+            (claim("authentication.kubernetes.io/pod-name"), claim("authentication.kubernetes.io/pod-uid"));
+        Ok(name.zip(uid).map(|(name, uid)| Pod { name, uid }))
     }
 
     async fn api_audiences(&self) -> Result<Vec<String>, Unproven> {

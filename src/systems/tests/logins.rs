@@ -108,6 +108,8 @@ async fn a_token_of_the_operators_own_is_minted_for_the_audience_and_kept() {
     let asked = api.asked.lock().unwrap().clone();
     let minted = asked.iter().find(|asked| asked.starts_with(MINT)).unwrap();
     assert!(minted.contains(r#""audiences":["ci"]"#) && minted.contains(r#""expirationSeconds":600"#), "{minted}");
+    // It dies with the operator's pod.
+    assert!(minted.contains(r#""kind":"Pod","name":"leasehold-0","uid":"p-1""#), "{minted}");
 }
 
 #[tokio::test]

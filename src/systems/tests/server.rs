@@ -176,6 +176,13 @@ impl ApiServer {
             json!({"spec": {"audiences": ["api"]}}),
         )
         .answering(
+            "POST /apis/authentication.k8s.io/v1/selfsubjectreviews",
+            201,
+            json!({"status": {"userInfo": {"username": "leasehold", "extra": {
+                "authentication.kubernetes.io/pod-name": ["leasehold-0"], "authentication.kubernetes.io/pod-uid": ["p-1"],
+            }}}}),
+        )
+        .answering(
             "POST /api/v1/namespaces/leasehold-system/serviceaccounts/leasehold/token",
             201,
             json!({"status": {"token": token, "expirationTimestamp": "2030-01-01T00:00:00Z"}}),

@@ -21,6 +21,8 @@ use crate::support::{Lab, Operator};
 pub enum Who {
     /// The operator's ServiceAccount, on this ground cluster-admin: what still refuses it is policy alone.
     Operator,
+    /// The same by a token that is bound to a pod, as the operator has it in a cluster.
+    InPod,
     /// `system:masters`: RBAC refuses it nothing.
     Admin,
     /// Whoever owns much of the tenant's namespace but may neither lease nor bind Role `reader`.
@@ -62,6 +64,8 @@ pub struct Ground {
     pub uid: String,
     /// The account of a lease whose deadline has passed and that nobody took down.
     pub ended: String,
+    /// The UIDs of two pods of the operator's namespace: the one that [`Who::InPod`] is bound to, `own`, and `other`.
+    pub pods: [String; 2],
     /// The UID of ConfigMap kube-root-ca.crt of the tenant: an owner that stays.
     pub root_ca: String,
     /// The Job that owns the live account.
@@ -118,6 +122,7 @@ impl Ground {
             account,
             uid,
             ended,
+            pods: Default::default(),
             root_ca: String::new(),
             backstop: fresh("lease"),
             backstop_uid: String::new(),
@@ -183,7 +188,8 @@ impl Ground {
         }
         self.does(Who::Admin, Call::post(core(&namespace, "serviceaccounts"), json!({"metadata": {"name": "ci"}})))
             .await?;
-        self.ci_by_pod().await
+        self.ci_by_pod().await?;
+        self.operator_by_pod().await
     }
 
     /// Who may decide about leases of lifecycle `nightly`.
@@ -237,9 +243,7 @@ impl Ground {
     async fn ci_by_pod(&mut self) -> Result<()> {
         let namespace = self.namespace.clone();
         let pod = self.does(Who::Admin, Call::post(core(&namespace, "pods"), pod("pipeline", "ci"))).await?;
-        let mut ask = token_request(7200, &[]);
-        ask["spec"]["boundObjectRef"] =
-            json!({"kind": "Pod", "apiVersion": "v1", "name": "pipeline", "uid": pod["metadata"]["uid"]});
+        let ask = bound(token_request(7200, &[]), "pipeline", pod["metadata"]["uid"].as_str().context("no uid")?);
         let ci = self.token(Who::Admin, &namespace, "ci", ask).await?;
         self.clients.insert(Who::Ci, self.lab.plane.token_client(&ci)?);
         let who = Call::post(
@@ -247,6 +251,18 @@ impl Ground {
             json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}),
         );
         self.ci = self.does(Who::Ci, who).await?["status"]["userInfo"].clone();
+        Ok(())
+    }
+
+    /// The operator as a pod has it.
+    async fn operator_by_pod(&mut self) -> Result<()> {
+        for (name, at) in [("own", 0), ("other", 1)] {
+            let pod = self.does(Who::Admin, Call::post(core(SYSTEM, "pods"), pod(name, "leasehold"))).await?;
+            self.pods[at] = pod["metadata"]["uid"].as_str().context("no uid")?.to_owned();
+        }
+        let ask = bound(token_request(7200, &[]), "own", &self.pods[0]);
+        let token = self.token(Who::Admin, SYSTEM, "leasehold", ask).await?;
+        self.clients.insert(Who::InPod, self.lab.plane.token_client(&token)?);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ fn beyond(opted_in: &str, stranger: &str) -> Vec<(&'static str, Call)> {
             "acts as an account",
             Call::get("/api/v1/namespaces").acting_as("system:serviceaccount:kube-system:default", &[]),
         ),
-        ("mints for itself", Call::post(core(SYSTEM, "serviceaccounts/leasehold/token"), token_request(600, &[]))),
+        ("mints for another", Call::post(core(SYSTEM, "serviceaccounts/default/token"), token_request(600, &[]))),
         (
             "mints for a tenant's account",
             Call::post(core(opted_in, "serviceaccounts/default/token"), token_request(600, &[])),
@@ -134,6 +134,11 @@ fn the_operator_may_nothing_beyond_its_shipped_rights() {
             if !answer.is_refused_by("leasehold-secret-self-limit") || answer.body.to_string().contains(TOP_SECRET) {
                 wrong.push(format!("{what} ({call:?}): {}", answer.brief()));
             }
+        }
+        let long = Call::post(core(SYSTEM, "serviceaccounts/leasehold/token"), token_request(3600, &[]));
+        let answer = long.send(&operator).await?;
+        if !answer.is_refused_by("leasehold-own-token") {
+            wrong.push(format!("mints a long token for itself: {}", answer.brief()));
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         controls(&operator, &tenant.namespace).await

@@ -183,6 +183,12 @@ pub fn policy(name: &str) -> Value {
     json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeasePolicy", "metadata": {"name": name}, "spec": {}})
 }
 
+/// A request for a token, for one that is bound to a pod.
+pub fn bound(mut ask: Value, pod: &str, uid: &str) -> Value {
+    ask["spec"]["boundObjectRef"] = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": uid});
+    ask
+}
+
 pub fn token_request(seconds: i64, audiences: &[&str]) -> Value {
     json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": seconds, "audiences": audiences}})
 }

@@ -93,9 +93,17 @@ pub fn own_token() -> Table {
     let mint = |account: &str, seconds| {
         Call::post(core(SYSTEM, &format!("serviceaccounts/{account}/token")), token_request(seconds, &["vault"]))
     };
+    let itself = || core(SYSTEM, "serviceaccounts/leasehold/token");
     Table::of("leasehold-own-token")
         .attack("3", Operator, "mints a long token of its own account", move |_| mint("leasehold", 3600))
         .attack("3", Operator, "mints for another account of its namespace", move |_| mint("default", 600))
+        .attack("3", InPod, "outlives its pod by a token that is bound to nothing", move |_| mint("leasehold", 600))
+        .attack("3", InPod, "outlives its pod by a token that is bound to another", move |g| {
+            Call::post(itself(), bound(token_request(600, &[]), "other", &g.pods[1]))
+        })
+        .lawful(InPod, "proves to another system who it is, as long as its pod lives", move |g| {
+            Call::post(itself(), bound(token_request(600, &["vault"]), "own", &g.pods[0]))
+        })
         .lawful(Operator, "proves to another system who it is", move |_| mint("leasehold", 600))
         .lawful(Admin, "mints for the operator, as the kubelet does", move |_| mint("leasehold", 3600))
 }
