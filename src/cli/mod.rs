@@ -21,6 +21,7 @@ pub mod list;
 pub mod mint;
 pub mod origin;
 pub mod output;
+pub mod own_pod;
 pub mod progress;
 pub mod reference;
 pub mod request;

@@ -6,7 +6,7 @@ use crate::{
         names::{ANNOTATION_ENDS_WITH, WITH_COMMAND},
         reasons::Phase,
     },
-    cli::view::lease,
+    cli::{own_pod, view::lease},
 };
 
 /// How much life a lease must have left if nothing is said: a minute, or a tenth of its whole life if that is less.
@@ -25,7 +25,8 @@ pub fn best(
 }
 
 /// Whether a lease is the caller's own, active for long enough, and holds exactly what is wanted. Why it was asked for may
-/// differ; a ticket that is named may not. One that ends with another command will not do: it would end under this one.
+/// differ; a ticket that is named may not. One that ends with another command will not do, nor one that ends with another job: it
+/// would end under this one. One that ends with none will do for a pod, since the pod asked for no end but its own command's.
 fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<Duration>, now: Time) -> bool {
     let (has, wants) = (&there.spec, &wanted.spec);
     let ends_with = there.metadata.annotations.as_ref().and_then(|a| a.get(ANNOTATION_ENDS_WITH));
@@ -35,6 +36,8 @@ fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<D
         && same(&has.audiences, &wants.audiences)
         && has.delivery == wants.delivery
         && (wants.ticket.is_none() || has.ticket == wants.ticket)
+        && (has.completion_ref == wants.completion_ref
+            || (has.completion_ref.is_none() && own_pod::is_completion(wants)))
         && ends_with.is_none_or(|with| with != WITH_COMMAND)
         && there.metadata.deletion_timestamp.is_none()
         && lease::phase(there) == Phase::Active
@@ -120,6 +123,29 @@ mod tests {
             assert!(!found(active(change), &wanted(|_| {}), None), "{what}");
         }
         assert!(!found(active(|_| {}), &wanted(|l| l["spec"]["ticket"] = json!("CHG-9")), None), "another ticket");
+    }
+
+    #[test]
+    fn one_that_ends_with_something_else_will_not_do_and_one_that_ends_with_nothing_does_for_a_pod() {
+        let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name});
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "runner-1"});
+        for (has, wants, expected) in [
+            (None, Some(pod("runner-1")), true),
+            (Some(pod("runner-1")), Some(pod("runner-1")), true),
+            (Some(pod("runner-1")), None, false),
+            (Some(pod("runner-2")), Some(pod("runner-1")), false),
+            (None, Some(pod("worker-0")), false),
+            (None, Some(job.clone()), false),
+            (Some(job.clone()), Some(job.clone()), true),
+        ] {
+            let with = |completion: &Option<Value>| {
+                let completion = completion.clone();
+                move |l: &mut Value| {
+                    completion.into_iter().for_each(|it| l["spec"]["completionRef"] = it);
+                }
+            };
+            assert_eq!(found(active(with(&has)), &wanted(with(&wants)), None), expected, "{has:?} {wants:?}");
+        }
     }
 
     #[test]
