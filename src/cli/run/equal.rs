@@ -25,8 +25,8 @@ pub fn best(
 }
 
 /// Whether a lease is the caller's own, active for long enough, and holds exactly what is wanted. Why it was asked for may
-/// differ; a ticket that is named may not. One that ends with another command will not do, nor one that ends with another job: it
-/// would end under this one. One that ends with none will do for a pod, since the pod asked for no end but its own command's.
+/// differ; a ticket that is named may not. One that ends with another command will not do, nor one that ends with another job or
+/// owner: it would end under this one. One that ends with none will do for a pod, since the pod asked for no end but its own command's.
 fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<Duration>, now: Time) -> bool {
     let (has, wants) = (&there.spec, &wanted.spec);
     let ends_with = there.metadata.annotations.as_ref().and_then(|a| a.get(ANNOTATION_ENDS_WITH));
@@ -38,6 +38,8 @@ fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<D
         && (wants.ticket.is_none() || has.ticket == wants.ticket)
         && (has.completion_ref == wants.completion_ref
             || (has.completion_ref.is_none() && own_pod::is_completion(wants)))
+        && there.metadata.owner_references.as_deref().unwrap_or_default()
+            == wanted.metadata.owner_references.as_deref().unwrap_or_default()
         && ends_with.is_none_or(|with| with != WITH_COMMAND)
         && there.metadata.deletion_timestamp.is_none()
         && lease::phase(there) == Phase::Active
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn one_that_differs_in_anything_else_will_not() {
         type Change = fn(&mut Value);
-        let table: [(&str, Change); 9] = [
+        let table: [(&str, Change); 10] = [
             ("lifecycle", |l| l["spec"]["lifecycleRef"]["name"] = json!("other")),
             ("requester", |l| l["spec"]["requestedBy"]["username"] = json!("somebody")),
             ("fewer grants", |l| l["spec"]["grants"] = json!(["deploy"])),
@@ -117,6 +119,10 @@ mod tests {
             ("delivery", |l| l["spec"]["delivery"] = json!({"type": "Secret"})),
             ("phase", |l| l["status"]["phase"] = json!("Scheduled")),
             ("another command's", |l| l["metadata"]["annotations"] = json!({"leasehold.dev/ends-with": "command"})),
+            ("another owner", |l| {
+                l["metadata"]["ownerReferences"] =
+                    json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "other", "uid": "0a-1"}]);
+            }),
             ("being deleted", |l| l["metadata"]["deletionTimestamp"] = json!(NOON)),
         ];
         for (what, change) in table {
