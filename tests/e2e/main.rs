@@ -25,6 +25,7 @@ mod lifetimes;
 mod lives_on;
 mod personas;
 mod phases;
+mod pipelines;
 mod quotas;
 mod status;
 mod support;
