@@ -1,7 +1,6 @@
 //! The pod that a command runs in, as its own token tells: what `run` is for ends with it.
 
 use crate::api::{
-    CredentialLeaseSpec,
     lease::Identity,
     workflow::{CompletionKind, CompletionRef},
 };
@@ -17,13 +16,6 @@ pub fn completion(me: &Identity, namespace: &str) -> Option<CompletionRef> {
     let (of, _) = me.username.strip_prefix(ACCOUNT)?.split_once(':')?;
     let name = me.pod_name.as_ref().filter(|name| !name.is_empty() && of == namespace)?;
     Some(CompletionRef { api_version: "v1".into(), kind: CompletionKind::Pod, name: name.clone() })
-}
-
-/// Whether a lease ends with the pod that asked for it.
-#[must_use]
-pub fn is_completion(spec: &CredentialLeaseSpec) -> bool {
-    let own = spec.requested_by.pod_name.as_ref();
-    spec.completion_ref.as_ref().is_some_and(|it| it.kind == CompletionKind::Pod && Some(&it.name) == own)
 }
 
 #[cfg(test)]

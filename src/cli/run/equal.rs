@@ -6,7 +6,7 @@ use crate::{
         names::{ANNOTATION_ENDS_WITH, WITH_COMMAND},
         reasons::Phase,
     },
-    cli::{own_pod, view::lease},
+    cli::view::lease,
 };
 
 /// How much life a lease must have left if nothing is said: a minute, or a tenth of its whole life if that is less.
@@ -36,8 +36,7 @@ fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<D
         && same(&has.audiences, &wants.audiences)
         && has.delivery == wants.delivery
         && (wants.ticket.is_none() || has.ticket == wants.ticket)
-        && (has.completion_ref == wants.completion_ref
-            || (has.completion_ref.is_none() && own_pod::is_completion(wants)))
+        && (has.completion_ref == wants.completion_ref || (has.completion_ref.is_none() && wants.ends_with_own_pod()))
         && there.metadata.owner_references.as_deref().unwrap_or_default()
             == wanted.metadata.owner_references.as_deref().unwrap_or_default()
         && ends_with.is_none_or(|with| with != WITH_COMMAND)
