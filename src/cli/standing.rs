@@ -52,6 +52,13 @@ pub fn standing(of: &CredentialLease) -> Standing {
     }
 }
 
+/// Whether the operator has not got to a request yet: nobody has decided anything about it, and no person is waited for. So it
+/// stays while the operator is down, or may not issue because its policies are not in force.
+#[must_use]
+pub fn is_unattended(of: &CredentialLease) -> bool {
+    lease::phase(of) == Phase::Pending
+}
+
 /// Why a lease will never be active, by the exit code that tells it apart.
 fn over(of: &CredentialLease, message: Option<String>) -> Failure {
     let title = lease::title(of);
@@ -105,6 +112,8 @@ mod tests {
         let mut fresh = in_phase("Pending", |_| {});
         fresh.status = None;
         assert_eq!(waits(&fresh), "waiting for the operator", "nobody has looked at it yet");
+        assert!(is_unattended(&fresh) && is_unattended(&in_phase("Pending", |_| {})));
+        assert!(!is_unattended(&asked), "a person is waited for as long as whoever asks wants");
     }
 
     #[test]

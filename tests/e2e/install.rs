@@ -43,6 +43,8 @@ fn every_sample_runs_as_it_is_and_applied_again_is_unchanged() {
         let lab = Lab::shared().await?;
         let mut samples: Vec<PathBuf> =
             std::fs::read_dir(lab.config("samples"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        // Those of pipelines are tested with them: not all are objects of this cluster.
+        samples.retain(|path| path.is_file());
         samples.sort();
         ensure!(samples.len() >= 10, "samples are missing: {samples:?}");
         for sample in &samples {
