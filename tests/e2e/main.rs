@@ -28,6 +28,7 @@ mod personas;
 mod phases;
 mod pipelines;
 mod quotas;
+mod reached;
 mod status;
 mod support;
 mod systems;
