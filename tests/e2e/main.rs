@@ -26,6 +26,7 @@ mod lives_on;
 mod mission;
 mod personas;
 mod phases;
+mod pipelines;
 mod quotas;
 mod reached;
 mod status;
