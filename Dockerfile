@@ -2,10 +2,11 @@
 # containers of a pod:
 #   docker build -t leasehold:0.1.0 .        (or podman, or buildah bud)
 #
-# No certificates are needed in the image: the API server is trusted by the CA that the cluster mounts beside the token.
+# The API server is trusted by the CA that the cluster mounts beside the token. The CA certificates in the image are for connected
+# systems without a caBundle of their own.
 FROM docker.io/library/rust:1.95-alpine AS build
 # On Alpine the target is musl, linked statically. ring has C and assembly parts: musl-dev.
-RUN apk add --no-cache musl-dev
+RUN apk add --no-cache ca-certificates musl-dev
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
@@ -14,6 +15,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 
 FROM scratch
 COPY --from=build /leasehold /kubectl-lease /
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["/leasehold"]

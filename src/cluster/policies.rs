@@ -30,10 +30,12 @@ const SHIPPED: &[&str] = &[
     include_str!("../../config/policies/leasehold-lease-subjects.yaml"),
     include_str!("../../config/policies/leasehold-lease-update.yaml"),
     include_str!("../../config/policies/leasehold-lifecycle-author.yaml"),
+    include_str!("../../config/policies/leasehold-own-token.yaml"),
     include_str!("../../config/policies/leasehold-secret-self-limit.yaml"),
     include_str!("../../config/policies/leasehold-secret-type.yaml"),
     include_str!("../../config/policies/leasehold-self-limit.yaml"),
     include_str!("../../config/policies/leasehold-status.yaml"),
+    include_str!("../../config/policies/leasehold-system-author.yaml"),
     include_str!("../../config/policies/leasehold-token-request.yaml"),
 ];
 
@@ -284,7 +286,7 @@ impl Probe {
                 .send(Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews").json(&body)?)
                 .await?
                 .decode()?;
-            if let Some(excess) = excess(&review) {
+            if let Some(excess) = excess(&review, namespace) {
                 return Ok(Some(format!(
                     "the operator holds {excess} in namespace {namespace}, which it must not: take that right away"
                 )));
@@ -319,16 +321,20 @@ fn refused_by(reply: &Reply, policy: &str) -> Result<Option<String>, Failure> {
     }
 }
 
-/// The first right that the operator must not have.
-fn excess(review: &SelfSubjectRulesReview) -> Option<String> {
+/// The first right that the operator must not have in this namespace.
+///
+/// In its own it may read Secrets that are named one by one: those in which the credentials for connected systems are.
+fn excess(review: &SelfSubjectRulesReview, namespace: &str) -> Option<String> {
     let rules = review.status.as_ref().map(|s| s.resource_rules.as_slice()).unwrap_or_default();
     let has = |list: &Option<Vec<String>>, word: &str| list.iter().flatten().any(|w| w == word || w == "*");
     let reads = ["get", "list", "watch", "update", "deletecollection"];
     rules.iter().find_map(|rule| {
         let verbs = &rule.verbs;
         let bad = verbs.iter().find(|v| ["*", "escalate", "impersonate"].contains(&v.as_str()));
+        let named =
+            namespace == names::OPERATOR_NAMESPACE && rule.resource_names.as_ref().is_some_and(|n| !n.is_empty());
         let secrets = (has(&rule.api_groups, "") && has(&rule.resources, "secrets"))
-            .then(|| verbs.iter().find(|v| reads.contains(&v.as_str())))
+            .then(|| verbs.iter().find(|v| reads.contains(&v.as_str()) && !(named && *v == "get")))
             .flatten();
         bad.or(secrets).map(|verb| format!("verb {verb} on {}", rule.resources.clone().unwrap_or_default().join(", ")))
     })
@@ -415,27 +421,46 @@ mod tests {
         assert_eq!(shipped.last_change(&[policies, vec![foreign]].concat(), &bindings), Some(at(400)));
     }
 
+    fn review(rule: serde_json::Value) -> SelfSubjectRulesReview {
+        let status = json!({"resourceRules": [rule], "nonResourceRules": [], "incomplete": false});
+        serde_json::from_value(json!({"status": status})).unwrap()
+    }
+
     #[test]
     fn rights_that_read_secrets_or_make_rights_are_noticed() {
-        let review = |rule: serde_json::Value| {
-            serde_json::from_value(
-                json!({"status": {"resourceRules": [rule], "nonResourceRules": [], "incomplete": false}}),
-            )
-            .unwrap()
-        };
         for bad in [
             json!({"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}),
             json!({"verbs": ["*"], "apiGroups": ["x"], "resources": ["y"]}),
             json!({"verbs": ["escalate"], "apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"]}),
             json!({"verbs": ["list"], "apiGroups": ["*"], "resources": ["*"]}),
         ] {
-            assert!(excess(&review(bad.clone())).is_some(), "{bad}");
+            for namespace in ["default", names::OPERATOR_NAMESPACE] {
+                assert!(excess(&review(bad.clone()), namespace).is_some(), "{bad} in {namespace}");
+            }
         }
         assert_eq!(
-            excess(&review(
-                json!({"verbs": ["create", "patch", "delete"], "apiGroups": [""], "resources": ["secrets"]})
-            )),
+            excess(
+                &review(json!({"verbs": ["create", "patch", "delete"], "apiGroups": [""], "resources": ["secrets"]})),
+                "default"
+            ),
             None
         );
+    }
+
+    #[test]
+    fn a_secret_may_be_read_only_by_its_name_and_only_in_the_own_namespace() {
+        let rule = |verbs: &[&str], names: &[&str]| json!({"verbs": verbs, "apiGroups": [""], "resources": ["secrets"], "resourceNames": names});
+        let own = names::OPERATOR_NAMESPACE;
+        assert_eq!(excess(&review(rule(&["get"], &["ci"])), own), None);
+        for (rule, namespace) in [
+            (rule(&["get"], &["ci"]), "default"),
+            (rule(&["get"], &["ci"]), names::ISSUING_NAMESPACE),
+            (rule(&["get"], &[]), own),
+            (rule(&["get", "list"], &["ci"]), own),
+            (rule(&["update"], &["ci"]), own),
+            (rule(&["watch"], &["ci"]), own),
+        ] {
+            assert!(excess(&review(rule.clone()), namespace).is_some(), "{rule} in {namespace}");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub mod lifecycles;
 pub mod packed;
 pub mod policies;
 pub mod sweep;
+pub mod systems;
 pub mod tasks;
 pub mod visit;
 pub mod work;

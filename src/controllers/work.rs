@@ -8,6 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use super::index::{Index, Wish};
 use crate::{
     api::{
@@ -32,14 +35,22 @@ use crate::{
 };
 
 /// What calls are made with.
-pub struct Calls {
+pub struct With {
     pub index: Arc<Index>,
     pub execute: Arc<Execute>,
     pub vault: Arc<Vault>,
     pub systems: Systems,
     pub endpoint: Endpoint,
     pub clock: Clock,
-    pub visits: tokio::sync::mpsc::UnboundedSender<Wish>,
+    /// Where the wish goes to visit a lease whose call has ended.
+    pub visits: mpsc::UnboundedSender<Wish>,
+    /// When the process stops, calls are left: the statuses tell that they may have been made.
+    pub stop: CancellationToken,
+}
+
+/// The calls of this process.
+pub struct Calls {
+    with: With,
     board: Mutex<HashMap<LeaseUid, Works>>,
 }
 
@@ -58,16 +69,8 @@ struct Job {
 impl Calls {
     /// Nothing runs yet.
     #[must_use]
-    pub fn new(
-        index: Arc<Index>,
-        execute: Arc<Execute>,
-        vault: Arc<Vault>,
-        systems: Systems,
-        endpoint: Endpoint,
-        clock: Clock,
-        visits: tokio::sync::mpsc::UnboundedSender<Wish>,
-    ) -> Self {
-        Self { index, execute, vault, systems, endpoint, clock, visits, board: Mutex::default() }
+    pub fn new(with: With) -> Self {
+        Self { with, board: Mutex::default() }
     }
 
     fn board(&self) -> MutexGuard<'_, HashMap<LeaseUid, Works>> {
@@ -85,7 +88,7 @@ impl Calls {
     pub fn tell(&self, seen: &mut Observed, now: Time) {
         seen.works = self.of(&seen.lease.uid);
         if seen.lease.spec.is_none() && seen.lease.status.steps.is_empty() {
-            seen.lease.status.steps = steps::from_ledger(&self.index.ledger(&seen.lease.uid), &seen.works, now);
+            seen.lease.status.steps = steps::from_ledger(&self.with.index.ledger(&seen.lease.uid), &seen.works, now);
         }
     }
 
@@ -103,7 +106,7 @@ impl Calls {
             task: task.clone(),
             tries,
             key: format!("{}/{}{suffix}", seen.lease.uid, task.step),
-            facts: step.as_ref().and_then(|step| facts::of(seen, step, self.token(seen), &self.endpoint, now)),
+            facts: step.as_ref().and_then(|step| facts::of(seen, step, self.token(seen), &self.with.endpoint, now)),
             step,
             lane: if ended { Lane::Retry } else { Lane::Issue },
             lease: seen.lease.uid.clone(),
@@ -121,7 +124,11 @@ impl Calls {
             let (lease, namespace, lane) = (job.lease.clone(), job.namespace.clone(), job.lane);
             let (task, tries, name) = (job.task.clone(), job.tries, job.task.step.clone());
             let worker = this.clone();
-            let outcome = tokio::spawn(async move { worker.make(job).await }).await.unwrap_or_else(|error| {
+            let stop = worker.with.stop.clone();
+            let made = tokio::spawn(async move { stop.run_until_cancelled_owned(worker.make(job)).await }).await;
+            let made = made.transpose();
+            let Some(made) = made else { return };
+            let outcome = made.unwrap_or_else(|error| {
                 tracing::error!(%error, "a call of another system panicked: this is a bug; it is made again");
                 Outcome::Again { message: "the operator failed while it made the call".into(), after: None }
             });
@@ -130,13 +137,13 @@ impl Calls {
             }
             this.answered(&lease, &task, tries, outcome);
             // A receiver that is gone means that the process is stopping.
-            _ = this.visits.send(Wish { lease, namespace, lane, at: None });
+            _ = this.with.visits.send(Wish { lease, namespace, lane, at: None });
         });
         Answer::Started
     }
 
     fn answered(&self, lease: &LeaseUid, task: &Task, tries: i32, outcome: Outcome) {
-        let at = self.clock.now();
+        let at = self.with.clock.now();
         let mut board = self.board();
         let work = board.get_mut(lease).and_then(|works| works.get_mut(task)).filter(|work| work.tries == tries);
         if let Some(work) = work {
@@ -145,7 +152,7 @@ impl Calls {
     }
 
     fn token(&self, seen: &Observed) -> TokenFact {
-        self.vault.get(&seen.lease.uid).map_or(TokenFact::Absent, TokenFact::Held)
+        self.with.vault.get(&seen.lease.uid).map_or(TokenFact::Absent, TokenFact::Held)
     }
 
     async fn make(&self, job: Job) -> Outcome {
@@ -154,7 +161,7 @@ impl Calls {
             Part::Undo => self.undo_request(&job).await,
         };
         match request {
-            Ok((system, request)) => self.systems.call(&system, &request, &job.key).await,
+            Ok((system, request)) => self.with.systems.call(&system, &request, &job.key).await,
             Err(outcome) => outcome,
         }
     }
@@ -162,7 +169,8 @@ impl Calls {
     /// The system of a step, if it is the one that was agreed to.
     fn system(&self, step: &ResolvedStep) -> Result<Arc<ConnectedSystem>, Outcome> {
         let name = &step.system.name;
-        let system = self.index.system(name).filter(|s| s.metadata.uid.as_deref() == Some(step.system.uid.as_str()));
+        let system =
+            self.with.index.system(name).filter(|s| s.metadata.uid.as_deref() == Some(step.system.uid.as_str()));
         system.ok_or_else(|| again(format!("system {name} is not there (any more)")))
     }
 
@@ -185,17 +193,17 @@ impl Calls {
         let Some(facts) = &job.facts else { return Err(again("the lease or its lifecycle is not known".into())) };
         let mut facts = facts.clone();
         facts.params.retain(|name, _| operation.params.contains(name));
-        self.systems.render(operation, &facts).await.map_err(|problem| refused(&problem.to_string()))
+        self.with.systems.render(operation, &facts).await.map_err(|problem| refused(&problem.to_string()))
     }
 
     /// How a step is taken back: as it was written down before it was made; else as it would be written down now, if that is
     /// still what was agreed to.
     async fn undo_request(&self, job: &Job) -> Result<(Arc<ConnectedSystem>, Request), Outcome> {
-        let written = self.execute.read_ledger(&job.lease, &job.task.step).await;
+        let written = self.with.execute.read_ledger(&job.lease, &job.task.step).await;
         let written = written.map_err(|failure| again(format!("the ledger cannot be read: {}", failure.message)))?;
         if let Some(entry) = written {
             let entry: Undo = serde_json::from_str(&entry).map_err(|_| refused("the ledger's entry cannot be read"))?;
-            let system = self.index.system(&entry.system);
+            let system = self.with.index.system(&entry.system);
             let system = system.ok_or_else(|| again(format!("system {} is not there (any more)", entry.system)))?;
             return Ok((system, entry.request));
         }
@@ -219,19 +227,24 @@ impl Calls {
                 Err(failure) => return Answer::Failed(failure),
             }
         }
-        self.execute.create_ledger(seen, &undos).await
+        self.with.execute.create_ledger(seen, &undos).await
     }
 
     async fn undo_entry(&self, seen: &Observed, step: &ResolvedStep, now: Time) -> Result<String, Failure> {
         let invalid = |why: &str| Failure::new(Class::Invalid, format!("step {}: {why}", step.name));
-        let system = self.index.system(&step.system.name).ok_or_else(|| invalid("its system is not there any more"))?;
+        let system =
+            self.with.index.system(&step.system.name).ok_or_else(|| invalid("its system is not there any more"))?;
         let operation = step.undo.as_deref().and_then(|undo| system.spec.operation(undo));
         let operation = operation.ok_or_else(|| invalid("its undo operation is not there any more"))?;
-        let mut facts = facts::of(seen, step, TokenFact::Absent, &self.endpoint, now)
+        let mut facts = facts::of(seen, step, TokenFact::Absent, &self.with.endpoint, now)
             .ok_or_else(|| invalid("the lease or its lifecycle is not known"))?;
         facts.params.retain(|name, _| operation.params.contains(name));
-        let request =
-            self.systems.render(operation, &facts).await.map_err(|problem| invalid(&format!("its undo: {problem}")))?;
+        let request = self
+            .with
+            .systems
+            .render(operation, &facts)
+            .await
+            .map_err(|problem| invalid(&format!("its undo: {problem}")))?;
         let entry = Undo { system: step.system.name.clone(), request };
         serde_json::to_string(&entry).map_err(|_| invalid("its undo cannot be written down"))
     }

@@ -41,6 +41,17 @@ fn binding(namespace: &str, name: &str, kind: &str, role: &str) -> String {
     )
 }
 
+/// The manifest that lets the operator read exactly this Secret in its own namespace.
+#[must_use]
+pub fn to_read_secret(secret: &str) -> String {
+    let (namespace, name) = (names::OPERATOR_NAMESPACE, format!("leasehold-system-{secret}"));
+    format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: {name:?}, namespace: {namespace}}}\n\
+         rules: [{{apiGroups: [\"\"], resources: [secrets], verbs: [get], resourceNames: [{secret:?}]}}]\n---\n{}",
+        binding(namespace, &name, "Role", &name)
+    )
+}
+
 /// The command that lets the operator deliver Secrets in a namespace.
 #[must_use]
 pub fn to_deliver(namespace: &str) -> String {

@@ -27,6 +27,7 @@ pub mod report;
 pub mod request;
 pub mod steady;
 pub mod steps;
+pub mod system;
 pub mod task;
 pub mod terms;
 pub mod validations;

@@ -35,8 +35,8 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::Index,
-        lifecycles, policies, sweep, tasks, visit,
-        work::Calls,
+        lifecycles, policies, sweep, systems, tasks, visit,
+        work::{Calls, With},
     },
     domain::{agenda::Widths, observed},
     systems::Systems,
@@ -123,6 +123,15 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         evaluator: evaluator.clone(),
     };
     background.spawn(policies::run(policing, policies_changed));
+    let others = Systems::new(evaluator.clone(), exchange.clone(), metrics.clone());
+    let connected = systems::Context {
+        clock: clock.clone(),
+        index: index.clone(),
+        exchange: exchange.clone(),
+        evaluator: evaluator.clone(),
+        systems: others.clone(),
+    };
+    background.spawn(systems::run(connected, systems_changed));
     let ambient = Ambient::default();
     let look = outlet.clone();
     background.spawn(ambient.clone().run(cluster.client.clone(), move || look.pass(look.index.every_lifecycle())));
@@ -136,19 +145,19 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     };
     background.spawn(lifecycles::run(reconcile, changed));
 
-    let execute = Arc::new(Execute::new(exchange.clone(), vault.clone(), endpoint.clone()));
+    let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint.clone()));
     background.spawn(sweep::run(index.clone(), execute.clone(), clock.clone()));
     background.spawn(tasks::run(cluster.client.clone(), outlet.clone()));
-    let systems = Systems::new(evaluator.clone(), exchange, metrics.clone());
-    let calls = Arc::new(Calls::new(
-        index.clone(),
-        execute.clone(),
-        vault.clone(),
-        systems,
+    let calls = Arc::new(Calls::new(With {
+        index: index.clone(),
+        execute: execute.clone(),
+        vault: vault.clone(),
+        systems: others,
         endpoint,
-        clock.clone(),
-        outlet.visits.clone(),
-    ));
+        clock: clock.clone(),
+        visits: outlet.visits.clone(),
+        stop: stop.clone(),
+    }));
     let context = visit::Context {
         calls,
         clock,

@@ -40,13 +40,13 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Calls other systems. Clones share what is known about them.
 #[derive(Clone)]
-pub struct Systems(Arc<Inner>);
+pub struct Systems(pub(super) Arc<Inner>);
 
-struct Inner {
-    evaluator: Evaluator,
-    renderer: Renderer,
+pub(super) struct Inner {
+    pub(super) evaluator: Evaluator,
+    pub(super) renderer: Renderer,
     prover: Prover,
-    states: States,
+    pub(super) states: States,
     metrics: Arc<Metrics>,
 }
 
@@ -118,7 +118,12 @@ impl Drop for Passage<'_> {
 }
 
 impl Inner {
-    async fn attempt(&self, system: &ConnectedSystem, request: &Request, key: &str) -> Result<Outcome, Trouble> {
+    pub(super) async fn attempt(
+        &self,
+        system: &ConnectedSystem,
+        request: &Request,
+        key: &str,
+    ) -> Result<Outcome, Trouble> {
         let state = self.states.of(system);
         if let Some(pause) = state.breaker().shut_for(Instant::now()) {
             return Err(Trouble::Shut(pause));
@@ -185,7 +190,7 @@ impl Inner {
     }
 
     /// What proves who we are, fetched if it is not kept.
-    async fn proof(
+    pub(super) async fn proof(
         &self,
         state: &State,
         system: &ConnectedSystem,

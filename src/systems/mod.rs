@@ -10,12 +10,14 @@
 //! - [`render`], [`known`], [`path`], [`json`]: expressions, before anything is sent
 //! - [`send`], [`connect`], [`address`], [`trust`]: one call over one connection, under one deadline
 //! - [`judge`]: what an answer means
+//! - [`check`], [`probe`]: whether a system can be called at all, for its status
 //! - [`caller`]: the whole of it, for one system apart from all others
 
 mod address;
 mod answer;
 mod breaker;
 mod caller;
+mod check;
 mod connect;
 pub mod facts;
 mod json;
@@ -23,6 +25,7 @@ mod judge;
 mod known;
 mod pace;
 mod path;
+mod probe;
 mod problem;
 mod proof;
 mod render;
@@ -35,6 +38,10 @@ mod trust;
 mod vault;
 
 pub use caller::Systems;
+pub use check::check_system;
 pub use problem::{Part, Problem};
 pub use render::{Checked, Renderer, check_operation};
 pub use request::{Body, Request};
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,8 @@ impl Renderer {
             check_name(header)?;
             let part = Part::Header(header.name.clone());
             let value = text(part.clone(), &eval(part, &header.value).await?)?;
-            if HeaderValue::from_str(&value).is_err() {
+            // A header may hold other bytes, and servers disagree on what they mean.
+            if !value.is_ascii() || HeaderValue::from_str(&value).is_err() {
                 return Err(Problem::HeaderValue(header.name.clone()));
             }
             headers.push((header.name.clone(), value));

@@ -16,10 +16,10 @@ use leasehold::api::{
     reasons::{EndReason, Happening, Phase},
     workflow::StepState,
 };
-use leasehold_harness::{Options, eventually};
+use leasehold_harness::{Act, Options, Other, eventually};
 use serde_json::{Value, json};
 
-use crate::support::{Act, Holder, Lab, Other, Tenant, condition_of, is_conform, run};
+use crate::support::{Holder, Lab, Tenant, condition_of, is_conform, run};
 
 fn step(name: &str, at: &str, system: &str, operation: &str, key: &str) -> Value {
     let mut step = json!({"name": name, "at": at, "system": system, "operation": operation, "with": {"key": key}, "timeout": "8s"});
@@ -30,8 +30,7 @@ fn step(name: &str, at: &str, system: &str, operation: &str, key: &str) -> Value
 }
 
 async fn connect(lab: &Lab, other: &Other, name: &str) -> Result<()> {
-    lab.kubectl(&["apply", "-f", "-"], Some(&other.system(name).to_string())).await?;
-    lab.kubectl(&["wait", "csys", name, "--for=condition=Ready", "--timeout=60s"], None).await.map(drop)
+    lab.kubectl(&["apply", "-f", "-"], Some(&other.system(name).to_string())).await.map(drop)
 }
 
 /// A lifecycle with a gate, two dependents (the second gets the token) and one that is told of the end.
@@ -90,6 +89,7 @@ fn dependents_get_the_credential_and_are_taken_back_when_it_ends() {
         let lab = Lab::shared().await?;
         let (tenant, other) = (lab.tenant("workflow").await?, Other::start().await?);
         connect(lab, &other, "workflow-whole").await?;
+        lab.kubectl(&["wait", "csys", "workflow-whole", "--for=condition=Ready", "--timeout=60s"], None).await?;
         other.script("GET /gate/nightly-gate", &[Act::Status(503), Act::Status(503)]);
         lifecycle(&tenant, "nightly", "workflow-whole", |_| {}).await?;
         tenant.lifecycle_says("nightly", "WorkflowAllowed", ConditionStatus::True, "Allowed").await?;

@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use http::Method;
 use leasehold::{
-    api::reasons::{Evidence, Phase},
-    domain::agenda::Lane,
+    api::{
+        reasons::{Evidence, Phase},
+        system::SystemType,
+    },
+    domain::{agenda::Lane, outcome::Outcome},
     runtime::metrics::{ApiCall, Metrics},
 };
 
@@ -44,6 +47,7 @@ fn served() -> String {
     metrics.leases(Phase::Active, 1);
     metrics.revoked(Evidence::TokenReviewRefused, 1);
     metrics.queue(Lane::Issue, 0);
+    metrics.system_call(SystemType::Http, &Outcome::Done, std::time::Duration::ZERO);
     metrics.render().unwrap_or_default()
 }
 

@@ -11,6 +11,7 @@ use super::{
     call::{Answer, Call},
     independence::{Place, RIGHTS, bob},
     shapes::*,
+    systems::SHARED,
     table::Plan,
 };
 use crate::support::{Lab, Operator};
@@ -40,6 +41,9 @@ pub enum Who {
     Boss,
     /// May revoke them, not approve.
     Guard,
+    /// Holds ClusterRole leasehold-platform in the whole cluster, and may read Secret [`super::systems::SHARED`] of the operator's
+    /// namespace.
+    Platform,
     /// May approve them, and holds one right more: the one of this number in [`super::independence::RIGHTS`].
     Bob(usize),
 }
@@ -97,6 +101,7 @@ impl Ground {
             (Who::Infiltrator, by_name("infiltrator", &["system:serviceaccounts:leasehold-leases"])?),
             (Who::Boss, by_name("boss", &["leads", "duty"])?),
             (Who::Guard, by_name("guard", &[])?),
+            (Who::Platform, by_name("platform", &[])?),
         ]);
         for number in 0..RIGHTS.len() {
             clients.insert(Who::Bob(number), by_name(&bob(number), &[])?);
@@ -163,10 +168,16 @@ impl Ground {
         for binding in bindings {
             self.does(Who::Admin, Call::post(rbac(&namespace, "rolebindings"), binding)).await?;
         }
+        let reads = role("platform", json!([rule("", "secrets", "get", &[SHARED])]));
+        self.does(Who::Admin, Call::post(rbac(SYSTEM, "roles"), reads)).await?;
+        let bound = binding("platform", ("Role", "platform"), json!([user("platform")]));
+        self.does(Who::Admin, Call::post(rbac(SYSTEM, "rolebindings"), bound)).await?;
         let operator = json!([account("leasehold", SYSTEM)]);
-        for (name, role, subjects) in
-            [("excess", "cluster-admin", operator), ("editor", "edit", json!([user("editor")]))]
-        {
+        for (name, role, subjects) in [
+            ("excess", "cluster-admin", operator),
+            ("editor", "edit", json!([user("editor")])),
+            ("platform", "leasehold-platform", json!([user("platform")])),
+        ] {
             let binding = cluster_binding(name, role, subjects);
             self.does(Who::Admin, Call::post(cluster_rbac("clusterrolebindings"), binding)).await?;
         }

@@ -17,6 +17,7 @@ mod secrets;
 mod self_limit;
 mod shapes;
 mod stamping;
+mod systems;
 mod table;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -51,6 +52,8 @@ fn tables() -> Vec<Table> {
         requests::update(),
         requests::status(),
         lifecycles::author(),
+        systems::author(),
+        systems::own_token(),
         decisions::decides(),
         independence::independence(),
         issuing::namespace(),

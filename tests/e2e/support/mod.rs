@@ -4,7 +4,6 @@ mod conform;
 mod holder;
 mod lab;
 mod operator;
-mod other;
 mod people;
 mod tenant;
 pub mod trail;
@@ -17,7 +16,7 @@ pub use conform::{condition_of, is_conform};
 pub use holder::{Holder, code, since};
 pub use lab::Lab;
 pub use operator::Operator;
-pub use other::{Act, Other};
+
 pub use people::Person;
 pub use tenant::Tenant;
 

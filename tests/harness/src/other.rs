@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -42,12 +42,15 @@ pub enum Act {
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// Method and path.
     pub what: String,
+    /// Its Idempotency-Key.
     pub key: String,
+    /// Its body.
     pub body: String,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     values: BTreeMap<String, String>,
     /// Idempotency-Keys whose effect was applied.
@@ -59,6 +62,7 @@ struct State {
 }
 
 /// Another system.
+#[derive(Debug)]
 pub struct Other {
     port: u16,
     ca: String,
@@ -73,11 +77,18 @@ impl Drop for Other {
 }
 
 impl Other {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// If it cannot listen, or make its certificates.
     pub async fn start() -> Result<Self> {
         Self::with(false).await
     }
 
     /// One whose certificate has expired.
+    ///
+    /// # Errors
+    /// If it cannot listen, or make its certificates.
     pub async fn expired() -> Result<Self> {
         Self::with(true).await
     }
@@ -117,7 +128,8 @@ impl Other {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no request panics")
+        // Every use is a few inserts or reads.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Meets the next requests of this kind so; then well.
@@ -130,27 +142,32 @@ impl Other {
         self.state().for_ever.insert(what.to_owned(), act);
     }
 
+    /// Meets requests of this kind well again.
     pub fn mend(&self, what: &str) {
         self.state().for_ever.remove(what);
     }
 
     /// What it keeps under a key.
+    #[must_use]
     pub fn value(&self, key: &str) -> Option<String> {
         self.state().values.get(key).cloned()
     }
 
     /// What it was asked about a key, in order.
+    #[must_use]
     pub fn calls(&self, key: &str) -> Vec<Call> {
         let about = |call: &&Call| call.what.rsplit('/').next() == Some(key);
         self.state().calls.iter().filter(about).cloned().collect()
     }
 
     /// The Idempotency-Keys under which requests of this method about a key came.
+    #[must_use]
     pub fn keys(&self, method: &str, key: &str) -> BTreeSet<String> {
         self.calls(key).into_iter().filter(|call| call.what.starts_with(method)).map(|call| call.key).collect()
     }
 
     /// It as a ConnectedSystem of this name.
+    #[must_use]
     pub fn system(&self, name: &str) -> Value {
         let operation = |name: &str, method: &str, path: &str, body: Option<&str>| {
             let mut operation = json!({"name": name, "params": ["key"], "method": method, "path": format!("'/{path}/' + urlquery(params.key)"), "success": "response.status == 200 && response.body.ok"});
@@ -196,7 +213,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     let key = parts.headers.get("idempotency-key").and_then(|k| k.to_str().ok()).unwrap_or_default().to_owned();
     let name = path.rsplit('/').next().unwrap_or_default().to_owned();
     let act = {
-        let mut state = state.lock().expect("no request panics");
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.calls.push(Call { what: what.clone(), key: key.clone(), body: body.clone() });
         let scripted = state.script.get_mut(&what).and_then(VecDeque::pop_front);
         let act = scripted.or_else(|| state.for_ever.get(&what).cloned());
@@ -225,7 +242,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
         // What is sent back is what came: a token must not get into any text by that.
         Some(Act::Status(code)) => Ok(status(code)),
         Some(Act::Hang) => {
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            tokio::time::sleep(Duration::from_hours(1)).await;
             Ok(status(500))
         }
         Some(Act::Reset) => Err(anyhow::anyhow!("the connection is closed")),
