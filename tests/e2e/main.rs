@@ -23,6 +23,7 @@ mod held;
 mod install;
 mod lifetimes;
 mod lives_on;
+mod mission;
 mod personas;
 mod phases;
 mod quotas;
