@@ -9,7 +9,7 @@ use super::{
     lifecycle::DeliveryType,
     quantities::{TTL_MESSAGE, TTL_RULE},
     status::CredentialLeaseStatus,
-    workflow::{CompletionRef, StandingRef},
+    workflow::{CompletionKind, CompletionRef, StandingRef},
 };
 
 /// A request for one credential and the record of its one life. Immutable as a whole; never in Git.
@@ -82,6 +82,15 @@ pub struct CredentialLeaseSpec {
     pub standing_ref: Option<StandingRef>,
     /// Who asks. Proven by admission policy to be the one who created the lease.
     pub requested_by: Identity,
+}
+
+impl CredentialLeaseSpec {
+    /// Whether the lease ends with the very pod that asked for it.
+    #[must_use]
+    pub fn ends_with_own_pod(&self) -> bool {
+        let own = self.requested_by.pod_name.as_ref();
+        self.completion_ref.as_ref().is_some_and(|it| it.kind == CompletionKind::Pod && Some(&it.name) == own)
+    }
 }
 
 /// A lifecycle in the same namespace.

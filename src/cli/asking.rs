@@ -196,6 +196,12 @@ pub async fn wait(
             let left = left(cluster, of, wait.keep, "the requester waited long enough").await;
             Err(Failure::TimedOut(format!("lease {title} was not active in time ({waits}); {left}")))
         }
+        Outcome::Unattended(waits) => {
+            let left = left(cluster, of, wait.keep, "the operator did not look at it").await;
+            Err(Failure::Unreachable(format!(
+                "the operator does not get to lease {title} ({waits}); {left}; see kubectl lease doctor, and ask again"
+            )))
+        }
         Outcome::Blind(failure) => Err(Failure::Unreachable(format!(
             "{failure}; lease {title} may be active later: see kubectl lease show, or revoke it"
         ))),

@@ -16,6 +16,9 @@ use crate::api::lease::Identity;
 /// The field manager of whatever the plugin writes: it is not the operator's.
 const MANAGER: &str = "kubectl-lease";
 
+/// How long the first question may take, which every command that asks for something begins with.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// How the plugin creates an object that stays.
 #[must_use]
 pub fn creating() -> PostParams {
@@ -81,7 +84,10 @@ impl Cluster {
     /// If the API server does not say.
     pub async fn whoami(&self) -> Result<Identity, Failure> {
         let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
-        let review = api.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
+        let (params, question) = (PostParams::default(), SelfSubjectReview::default());
+        let silent = |_| Failure::Unreachable("the API server does not answer: try again later".into());
+        let answer = tokio::time::timeout(DEADLINE, api.create(&params, &question)).await;
+        let review = answer.map_err(silent)??;
         let user = review.status.and_then(|s| s.user_info).unwrap_or_default();
         let extra = |key: &str| user.extra.as_ref().and_then(|e| e.get(key)).and_then(|v| v.first()).cloned();
         Ok(Identity {

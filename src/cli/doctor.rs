@@ -71,11 +71,13 @@ async fn look(cluster: &Cluster, version: (String, String)) -> Seeing {
             every(Api::all(client.clone()), &everything),
             every(Api::all(client.clone()), &everything),
             every(Api::all(client.clone()), &everything),
+            every(Api::all(client.clone()), &everything),
         )
     };
     let single =
         async { tokio::join!(clocks(cluster), kinds(cluster), namespaces(cluster), operator(cluster), flow(cluster)) };
-    let ((policies, admission, cluster_bindings, bindings, lifecycles, guards), single) = tokio::join!(lists, single);
+    let ((policies, admission, cluster_bindings, bindings, lifecycles, guards, systems), single) =
+        tokio::join!(lists, single);
     let (clocks, kinds, namespaces, operator, flow) = single;
     let policies = policies.and_then(|policies| Ok((policies, admission?)));
     Seeing {
@@ -91,6 +93,7 @@ async fn look(cluster: &Cluster, version: (String, String)) -> Seeing {
         bindings,
         lifecycles,
         guards,
+        systems,
     }
 }
 

@@ -45,7 +45,8 @@ pub enum Failure {
     /// 124: nobody agreed in time, or waiting took too long; then the request was withdrawn, unless `--keep`.
     #[error("{0}")]
     TimedOut(String),
-    /// 125: the API server cannot be reached or does not know the caller, or nothing can be seen of the lease.
+    /// 125: the API server cannot be reached or does not know the caller, the operator does not get to the lease, or nothing can
+    /// be seen of it.
     #[error("{0}")]
     Unreachable(String),
     /// 126: the command after `--` cannot be executed.

@@ -21,6 +21,7 @@ pub mod list;
 pub mod mint;
 pub mod origin;
 pub mod output;
+pub mod own_pod;
 pub mod progress;
 pub mod reference;
 pub mod request;
@@ -84,7 +85,7 @@ pub enum Command {
     /// Tell one lease's whole story, and verify it.
     Show(show::Show),
     /// Tell what would happen if you asked for a lease.
-    Check(check::Check),
+    Check(Box<check::Check>),
     /// See whether everything is there that Leasehold stands on.
     Doctor(doctor::Doctor),
     /// Print a lifecycle made from an existing ServiceAccount and its bindings.

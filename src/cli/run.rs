@@ -28,6 +28,7 @@ use super::{
     kubeconfig, mint,
     origin::Origin,
     output::tell,
+    own_pod,
     progress::Progress,
     view::lease::{self, Filter},
     watch::Follower,
@@ -116,6 +117,9 @@ async fn wanted(cluster: &Cluster, flags: &Run, program: &OsStr) -> Result<Crede
     if !flags.asking.keep {
         let ends_with = (ANNOTATION_ENDS_WITH.to_owned(), WITH_COMMAND.to_owned());
         wanted.metadata.annotations = Some([ends_with].into());
+        // A command that is killed with its pod ends nothing by itself.
+        let pod = own_pod::completion(&wanted.spec.requested_by, &cluster.namespace);
+        wanted.spec.completion_ref = wanted.spec.completion_ref.take().or(pod);
     }
     Ok(wanted)
 }

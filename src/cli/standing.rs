@@ -8,6 +8,7 @@ use super::{
 use crate::api::{
     CredentialLease, condition,
     reasons::{EndReason, Phase},
+    workflow::{StepState, StepTime},
 };
 
 /// Where a lease stands for whoever waits until it is active.
@@ -32,6 +33,7 @@ pub fn standing(of: &CredentialLease) -> Standing {
         |what: &str, more: Option<String>| more.map_or_else(|| what.to_owned(), |more| format!("{what}: {more}"));
     match phase {
         Phase::Active => Standing::Active,
+        Phase::Pending if awaits_gate(of) => Standing::Waits(with("waiting for another system", say("Active"))),
         Phase::Pending => Standing::Waits(with("waiting for the operator", say("Active"))),
         Phase::AwaitingApproval => {
             let approvals = of.status.as_ref().and_then(|s| s.approvals.as_ref());
@@ -52,13 +54,28 @@ pub fn standing(of: &CredentialLease) -> Standing {
     }
 }
 
+/// Whether the operator has not got to a request yet: nobody has decided anything about it, and no person is waited for. So it
+/// stays while the operator is down, or may not issue because its policies are not in force.
+#[must_use]
+pub fn is_unattended(of: &CredentialLease) -> bool {
+    lease::phase(of) == Phase::Pending && !awaits_gate(of)
+}
+
+/// Whether another system is asked before anything is issued: that may take as long as its step may.
+fn awaits_gate(of: &CredentialLease) -> bool {
+    let steps = of.status.iter().flat_map(|s| &s.steps);
+    steps.into_iter().any(|step| step.at == StepTime::Request && step.state == StepState::Running)
+}
+
 /// Why a lease will never be active, by the exit code that tells it apart.
 fn over(of: &CredentialLease, message: Option<String>) -> Failure {
     let title = lease::title(of);
     let tell =
         |what: &str| format!("lease {title} {what}{}", message.as_ref().map(|m| format!(": {m}")).unwrap_or_default());
     match of.status.as_ref().and_then(|s| s.end_reason) {
-        Some(EndReason::Denied | EndReason::CreatedUnproven) => Failure::Refused(tell("was refused")),
+        Some(EndReason::Denied | EndReason::CreatedUnproven | EndReason::GateRefused) => {
+            Failure::Refused(tell("was refused"))
+        }
         Some(EndReason::DecisionDenied) => Failure::Denied(tell("was denied")),
         Some(EndReason::DecisionRevoked) => Failure::Denied(tell("was revoked")),
         Some(EndReason::ApprovalTimeout | EndReason::ApprovalMissing) => {
@@ -105,6 +122,11 @@ mod tests {
         let mut fresh = in_phase("Pending", |_| {});
         fresh.status = None;
         assert_eq!(waits(&fresh), "waiting for the operator", "nobody has looked at it yet");
+        let gate = json!([{"name": "approved", "at": "Request", "state": "Running", "tries": 1, "startTime": "2026-11-24T12:00:00Z"}]);
+        let gated = in_phase("Pending", |l| l["status"]["steps"] = gate);
+        assert!(!is_unattended(&gated), "another system is waited for as long as its step may take");
+        assert!(is_unattended(&fresh) && is_unattended(&in_phase("Pending", |_| {})));
+        assert!(!is_unattended(&asked), "a person is waited for as long as whoever asks wants");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What somebody wants to lease: the flags that `request`, `run` and `check` share.
 
 use clap::{Args, ValueEnum};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
 
 use super::exit::Failure;
@@ -35,6 +36,22 @@ pub struct Wanted {
     /// What it is for, like job/nightly or pod/worker-0: the lease ends when that has completed, failed or is deleted.
     #[arg(long, value_name = "KIND/NAME", value_parser = completion)]
     pub completion: Option<CompletionRef>,
+    /// Who owns the lease, in its namespace, like tekton.dev/v1/PipelineRun/release-7/UID: it is deleted with its owner, and so ends.
+    #[arg(long, value_name = "APIVERSION/KIND/NAME/UID", value_parser = owner)]
+    pub owner: Option<OwnerReference>,
+}
+
+/// `APIVERSION/KIND/NAME/UID`; the first may have a slash of its own.
+fn owner(text: &str) -> Result<OwnerReference, String> {
+    let parts: Vec<&str> = text.rsplitn(4, '/').collect();
+    let [uid, name, kind, api_version] = parts.as_slice() else {
+        return Err("write APIVERSION/KIND/NAME/UID, such as batch/v1/Job/nightly/2ab3f0c4-...".into());
+    };
+    if parts.iter().any(|part| part.is_empty()) || api_version.matches('/').count() > 1 {
+        return Err("write APIVERSION/KIND/NAME/UID: none of them is empty, and only the first may have a slash".into());
+    }
+    let [api_version, kind, name, uid] = [api_version, kind, name, uid].map(|part| (*part).to_owned());
+    Ok(OwnerReference { api_version, kind, name, uid, ..OwnerReference::default() })
 }
 
 /// `job/NAME` or `pod/NAME`.
@@ -83,7 +100,11 @@ impl Wanted {
             standing_ref: None,
             requested_by: me,
         };
-        let metadata = ObjectMeta { namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
+        let metadata = ObjectMeta {
+            namespace: Some(namespace.to_owned()),
+            owner_references: self.owner.clone().map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        };
         CredentialLease { metadata, spec, status: None }
     }
 }
@@ -129,6 +150,18 @@ impl Delivered {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_owner_is_written_in_one_word() {
+        let run = owner("tekton.dev/v1/PipelineRun/release-7/0a-1").unwrap();
+        let parts = [run.api_version, run.kind, run.name, run.uid];
+        assert_eq!(parts, ["tekton.dev/v1", "PipelineRun", "release-7", "0a-1"]);
+        let pod = owner("v1/Pod/worker-0/0a-1").unwrap();
+        assert_eq!([pod.api_version, pod.kind, pod.name, pod.uid], ["v1", "Pod", "worker-0", "0a-1"]);
+        for wrong in ["", "Pod/worker-0/0a-1", "v1/Pod/worker-0/", "a/b/v1/Pod/worker-0/0a-1"] {
+            assert!(owner(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_secrets_name_means_delivery_into_it() {

@@ -14,7 +14,7 @@ use super::{
     exit::Failure,
     interrupt::{Interrupts, Kind},
     progress::Progress,
-    standing::{Standing, standing},
+    standing::{Standing, is_unattended, standing},
     view::lease,
 };
 use crate::api::CredentialLease;
@@ -23,6 +23,10 @@ use crate::api::CredentialLease;
 const PACE: Duration = Duration::from_secs(1);
 /// How long nothing can be seen of a lease before waiting for it is given up.
 const BLIND: Duration = Duration::from_secs(30);
+
+/// How long the operator may leave a request unattended before waiting for it is given up: it is down or may issue nothing, and
+/// no time of the caller's will mend that. Longer than an operator takes to be started anew.
+const UNATTENDED: Duration = Duration::from_secs(60);
 
 /// What is known of a lease.
 #[derive(Debug)]
@@ -118,6 +122,8 @@ pub enum Outcome {
     Over(Failure),
     /// The time was up; what it last waited for.
     TimedOut(String),
+    /// The operator does not get to it; what it last waited for.
+    Unattended(String),
     /// Whoever runs this does not want to wait any more.
     Interrupted(Kind),
     /// Nothing can be seen of the lease.
@@ -135,6 +141,7 @@ pub async fn until_active(
     let mut follower = Follower::of(cluster, of);
     let begun = Instant::now();
     let (mut blind, mut waits) = (None::<Instant>, "waiting for the operator".to_owned());
+    let mut unattended = Some(begun);
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     loop {
         let seen = tokio::select! {
@@ -142,6 +149,9 @@ pub async fn until_active(
             () = tokio::time::sleep_until(begun + patience) => return Outcome::TimedOut(waits),
             _ = tick.tick() => {
                 progress.beat();
+                if blind.is_none() && unattended.is_some_and(|since| since.elapsed() >= UNATTENDED) {
+                    return Outcome::Unattended(waits);
+                }
                 continue;
             }
             seen = follower.next() => seen,
@@ -149,6 +159,7 @@ pub async fn until_active(
         match seen {
             Seen::Lease(lease) => {
                 blind = None;
+                unattended = if is_unattended(&lease) { unattended.or_else(|| Some(Instant::now())) } else { None };
                 match standing(&lease) {
                     Standing::Active => return Outcome::Active(lease),
                     Standing::Over(failure) => return Outcome::Over(failure),

@@ -55,7 +55,8 @@ pub fn resolve(seen: &Observed, roles: Roles) -> Option<ResolvedRequest> {
         delivery: ResolvedDelivery { kind: spec.delivery.kind, secret: spec.delivery.secret.clone() },
         not_before: spec.not_before,
         workflow: workflow::resolve(&lifecycle.spec.workflow, &seen.systems),
-        completion: spec.completion_ref.clone(),
+        // What shortens a lease only for the pod that asked for it need not be agreed to: equal requests of many pods stay equal.
+        completion: spec.completion_ref.clone().filter(|_| !spec.ends_with_own_pod()),
         standing: spec.standing_ref.clone(),
     })
 }

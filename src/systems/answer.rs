@@ -35,6 +35,7 @@ impl Answer {
             (value.len() <= MAX_HEADER && name.as_str().len() <= MAX_HEADER)
                 .then(|| (name.as_str().to_owned(), value.to_owned()))
         });
+        // Each is two values: the name, too.
         let most = usize::try_from(MAX_HEADERS / 2).unwrap_or(usize::MAX);
         Value::Map(all.take(most).collect::<std::collections::HashMap<_, _>>().into())
     }

@@ -17,7 +17,7 @@ use super::{
     path,
     problem::Problem,
     proof::{Proof, Prover, Unproven},
-    render::Renderer,
+    render::{Renderer, is_reserved},
     request::Request,
     send::{NoAnswer, Sending, send},
     state::{State, States},
@@ -71,8 +71,8 @@ impl Systems {
         self.0.renderer.render(operation, facts).await
     }
 
-    /// One call. Never longer than the system's call timeout, and waiting for a place and for its turn; `key` is its
-    /// Idempotency-Key.
+    /// One call, with `key` as its Idempotency-Key. It takes at most the system's call timeout, after waiting for a place and
+    /// for its turn, and before judging: each of these a few seconds at most.
     pub async fn call(&self, system: &ConnectedSystem, request: &Request, key: &str) -> Outcome {
         let begun = Instant::now();
         let outcome = match self.0.attempt(system, request, key).await {
@@ -158,7 +158,10 @@ impl Inner {
             return Ok(answer);
         }
         // What proves who we are may have been replaced or revoked: the next call fetches it anew.
-        *state.proof.lock().await = None;
+        // Whoever holds the lock for longer is fetching it right now.
+        if let Ok(mut kept) = tokio::time::timeout(rest(until), state.proof.lock()).await {
+            *kept = None;
+        }
         // A Vault says 403 to a token that it no longer knows, and has not carried anything out.
         let login_ended = system.spec.vault.is_some() && answer.status == StatusCode::FORBIDDEN;
         if login_ended { self.once(state, system, request, key, until).await } else { Ok(answer) }
@@ -242,6 +245,9 @@ fn sending(http: &HttpSystem, request: &Request) -> Result<Sending, Trouble> {
     let mut headers = Vec::new();
     for (name, value) in &request.headers {
         let unusable = || Trouble::Header(name.clone());
+        if is_reserved(name) {
+            return Err(unusable());
+        }
         let name: HeaderName = name.parse().map_err(|_| unusable())?;
         headers.push((name, super::proof::sensitive(value.as_bytes()).ok_or_else(unusable)?));
     }

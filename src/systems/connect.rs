@@ -75,3 +75,16 @@ fn distrust(error: &std::io::Error) -> NoAnswer {
         _ => NoAnswer::Tls,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_refused_unless_the_url_says_loopback() {
+        assert_eq!(resolve("localhost", 443, false).await, Err(NoAnswer::Forbidden));
+        assert!(resolve("localhost", 443, true).await.is_ok());
+        assert_eq!(resolve("169.254.169.254", 443, true).await, Err(NoAnswer::Forbidden));
+        assert_eq!(resolve("name.invalid", 443, false).await, Err(NoAnswer::Name));
+    }
+}

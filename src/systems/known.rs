@@ -1,6 +1,9 @@
 //! What one call's expressions know: the facts as they are named, and no more than is used where they are kept.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use cel::Value;
 use serde::{Deserialize, Serialize};
@@ -56,14 +59,14 @@ const FIELDS: &[(&str, Weight)] = &[
     ("now", Weight::SMALL),
 ];
 
-fn fields(operation: &Operation) -> Vec<(std::borrow::Cow<'static, str>, Weight)> {
-    let params = operation.params.iter().map(|name| (format!("params.{name}").into(), Weight::chars(1024)));
+fn fields(params: &[String]) -> Vec<(Cow<'static, str>, Weight)> {
+    let params = params.iter().map(|name| (format!("params.{name}").into(), Weight::chars(1024)));
     FIELDS.iter().map(|(name, weight)| ((*name).into(), *weight)).chain(params).collect()
 }
 
 /// What path, headers and body may know.
 pub(super) fn rendering(operation: &Operation) -> Environment {
-    let mut fields = fields(operation);
+    let mut fields = fields(&operation.params);
     fields.push((TOKEN.into(), Weight::chars(16384)));
     Environment::new(super::problem::MAX_EXPRESSION, fields).encoding()
 }
@@ -71,12 +74,17 @@ pub(super) fn rendering(operation: &Operation) -> Environment {
 /// What `success` and `retryable` may know: everything but the token, and the answer. Of a stored request the params are those
 /// that it was rendered with.
 pub(super) fn judging(params: &[String]) -> Environment {
-    let params = params.iter().map(|name| (format!("params.{name}").into(), Weight::chars(1024)));
-    let mut fields: Vec<_> = FIELDS.iter().map(|(name, weight)| ((*name).into(), *weight)).chain(params).collect();
+    let mut fields = fields(params);
     fields.push(("response.status".into(), Weight::SMALL));
     fields.push(("response.headers".into(), Weight::shapeless(MAX_HEADERS, MAX_HEADERS as usize * 4 * MAX_HEADER)));
     fields.push(("response.body".into(), Weight::shapeless(MAX_VALUES, MAX_ANSWER)));
     Environment::new(super::problem::MAX_EXPRESSION, fields)
+}
+
+/// Every name that some expression of an operation with these params may know, for the reference.
+#[must_use]
+pub fn known_names(params: &[String]) -> Vec<String> {
+    judging(params).names().map(str::to_owned).chain([TOKEN.to_owned()]).collect()
 }
 
 /// One leaf of what expressions know.

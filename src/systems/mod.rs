@@ -39,6 +39,7 @@ mod vault;
 
 pub use caller::Systems;
 pub use check::check_system;
+pub use known::known_names;
 pub use problem::{Part, Problem};
 pub use render::{Checked, Renderer, check_operation};
 pub use request::{Body, Request};

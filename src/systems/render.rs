@@ -179,9 +179,13 @@ pub(super) fn compile_path(text: &str, env: &Environment) -> Result<Expression, 
 }
 
 fn check_name(header: &Header) -> Result<(), Problem> {
-    let name = header.name.to_ascii_lowercase();
-    let reserved = RESERVED.contains(&name.as_str()) || name.starts_with("proxy-") || name.starts_with("x-forwarded-");
-    if reserved { Err(Problem::HeaderReserved(header.name.clone())) } else { Ok(()) }
+    if is_reserved(&header.name) { Err(Problem::HeaderReserved(header.name.clone())) } else { Ok(()) }
+}
+
+/// Whether a header is never an operation's to set.
+pub(super) fn is_reserved(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    RESERVED.contains(&name.as_str()) || name.starts_with("proxy-") || name.starts_with("x-forwarded-")
 }
 
 fn text(part: Part, value: &Value) -> Result<String, Problem> {

@@ -91,7 +91,7 @@ async fn ends_a_lease(lab: &Lab, cause: Cause, issued: &Barrier) -> Result<()> {
 }
 
 /// The audit stream tells the end and the proof, whether the lease is still there or not.
-async fn told(lab: &Lab, uid: &str, reasons: &[EndReason], evidence: Evidence) -> Result<()> {
+pub async fn told(lab: &Lab, uid: &str, reasons: &[EndReason], evidence: Evidence) -> Result<()> {
     let lines = eventually_seeing("the proof in the audit stream", Duration::from_secs(60), || async {
         let lines = trail::trail(&lab.said()?, uid);
         let proven = lines.iter().any(|line| line.record.event == Happening::Revoked);

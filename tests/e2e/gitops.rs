@@ -14,6 +14,7 @@ const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
 fn manifests() -> Result<Vec<[String; 2]>> {
     let mut samples: Vec<PathBuf> =
         std::fs::read_dir(format!("{CONFIG}/samples"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    samples.retain(|path| path.is_file());
     samples.sort();
     // With stamping, since it contains all of the default.
     let mut found =

@@ -43,6 +43,8 @@ fn every_sample_runs_as_it_is_and_applied_again_is_unchanged() {
         let lab = Lab::shared().await?;
         let mut samples: Vec<PathBuf> =
             std::fs::read_dir(lab.config("samples"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        // Those of pipelines are tested with them: not all are objects of this cluster.
+        samples.retain(|path| path.is_file());
         samples.sort();
         ensure!(samples.len() >= 10, "samples are missing: {samples:?}");
         for sample in &samples {
@@ -71,7 +73,7 @@ fn the_api_server_finds_no_fault_in_the_policies() {
         let lab = Lab::shared().await?;
         let api: Api<ValidatingAdmissionPolicy> = Api::all(lab.plane.admin());
         let policies = api.list(&ListParams::default().labels("app.kubernetes.io/part-of=leasehold")).await?;
-        ensure!(policies.items.len() == 13, "{} policies", policies.items.len());
+        ensure!(policies.items.len() == 15, "{} policies", policies.items.len());
         for policy in policies {
             let warnings = policy.status.and_then(|s| s.type_checking).and_then(|t| t.expression_warnings);
             ensure!(warnings.is_none_or(|w| w.is_empty()), "{:?}", policy.metadata.name);

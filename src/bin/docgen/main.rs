@@ -3,6 +3,7 @@
 mod api;
 mod flags;
 mod metrics;
+mod operations;
 mod plugin;
 mod reasons;
 mod validations;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         ("metrics.md", metrics::page()),
         ("kubectl-lease.md", plugin::page()),
         ("validations.md", validations::page()),
+        ("operations.md", operations::page()),
     ];
     let mut stale = 0;
     for (name, text) in pages {

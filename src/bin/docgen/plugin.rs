@@ -20,7 +20,10 @@ const FAILURES: [(Kind, &str); 9] = [
     (Failure::Denied, "a person denied the request, or revoked the lease before it was active"),
     (Failure::Ended, "the lease has ended, or it could not be issued; `run` has told its command to end"),
     (Failure::TimedOut, "waiting took too long, or nobody agreed in time; what was asked for is withdrawn"),
-    (Failure::Unreachable, "the API server or the operator cannot be reached, or cannot answer now. Ask again"),
+    (
+        Failure::Unreachable,
+        "the API server cannot be reached, cannot answer now, or does not take your credentials; or the operator has not got to the request for a minute, and it is withdrawn. Ask again",
+    ),
     (Failure::NotExecutable, "`run`: the command cannot be executed"),
     (Failure::NotFound, "`run`: the command is not found; nothing was asked for"),
 ];

@@ -10,8 +10,8 @@ use kube::ResourceExt;
 use super::finding::{Finding, Level, Seen, judge};
 use crate::{
     api::{
-        ConditionStatus, CredentialLeasePolicy, GROUP, ServiceAccountLifecycle, Time, condition, lifecycle::StopPolicy,
-        names, reasons::ConditionType,
+        ConditionStatus, ConnectedSystem, CredentialLeasePolicy, GROUP, ServiceAccountLifecycle, Time, condition,
+        lifecycle::StopPolicy, names, reasons::ConditionType,
     },
     cli::view::text,
     cluster::policies::Shipped,
@@ -45,6 +45,7 @@ pub struct Seeing {
     pub bindings: Seen<Vec<RoleBinding>>,
     pub lifecycles: Seen<Vec<ServiceAccountLifecycle>>,
     pub guards: Seen<Vec<CredentialLeasePolicy>>,
+    pub systems: Seen<Vec<ConnectedSystem>>,
 }
 
 /// Everything there is to say.
@@ -61,6 +62,7 @@ pub fn examine(seen: &Seeing) -> Vec<Finding> {
         ambient_rights(&seen.cluster_bindings, &seen.bindings),
         judge("lifecycles", &seen.lifecycles, |all| lifecycles(all, seen.now)),
         judge("stops", &seen.guards, |all| vec![stops(all)]),
+        judge("systems", &seen.systems, |all| systems(all)),
     ]
     .concat()
 }
@@ -97,7 +99,13 @@ fn clock(before: Time, server: Time, after: Time) -> Finding {
 }
 
 fn served(kinds: Option<&[String]>) -> Finding {
-    let wanted = ["CredentialLease", "CredentialLeaseDecision", "CredentialLeasePolicy", "ServiceAccountLifecycle"];
+    let wanted = [
+        "ConnectedSystem",
+        "CredentialLease",
+        "CredentialLeaseDecision",
+        "CredentialLeasePolicy",
+        "ServiceAccountLifecycle",
+    ];
     let missing: Vec<&str> =
         wanted.into_iter().filter(|kind| kinds.is_none_or(|kinds| kinds.iter().all(|k| k != kind))).collect();
     if missing.is_empty() {
@@ -251,8 +259,14 @@ fn lifecycles(all: &[ServiceAccountLifecycle], now: Time) -> Vec<Finding> {
         let text = format!("no operator has looked at {}: does one run, and may it read them?", named(&unseen));
         out.push(Finding::new(Level::Fail, about, text));
     }
-    let kinds =
-        [ConditionType::Ready, ConditionType::GrantsAllowed, ConditionType::PoliciesSatisfied, ConditionType::Leasable];
+    let kinds = [
+        ConditionType::Ready,
+        ConditionType::GrantsAllowed,
+        ConditionType::PoliciesSatisfied,
+        ConditionType::WorkflowAllowed,
+        ConditionType::StandingReady,
+        ConditionType::Leasable,
+    ];
     for lifecycle in all {
         let conditions = lifecycle.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
         let says = kinds.iter().filter_map(|kind| condition::find(conditions, kind.as_str()));
@@ -282,6 +296,22 @@ fn stops(all: &[CredentialLeasePolicy]) -> Finding {
     let text =
         format!("policies stop what they match: {}; to take one back: kubectl lease resume NAME", named(&stopping));
     Finding::new(Level::Warn, "stops", text)
+}
+
+fn systems(all: &[ConnectedSystem]) -> Vec<Finding> {
+    let about = "systems";
+    let mut out = vec![];
+    for system in all {
+        let conditions = system.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        let ready = condition::find(conditions, ConditionType::Ready.as_str());
+        if let Some(c) = ready.filter(|c| c.status == ConditionStatus::False) {
+            out.push(Finding::new(Level::Warn, about, format!("{}: {}: {}", system.name_any(), c.reason, c.message)));
+        }
+    }
+    if out.is_empty() {
+        out.push(Finding::new(Level::Ok, about, format!("{} connected", text::count(all.len(), "system"))));
+    }
+    out
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ pub fn best(
 }
 
 /// Whether a lease is the caller's own, active for long enough, and holds exactly what is wanted. Why it was asked for may
-/// differ; a ticket that is named may not. One that ends with another command will not do: it would end under this one.
+/// differ; a ticket that is named may not. One that ends with another command will not do, nor one that ends with another job or
+/// owner: it would end under this one. One that ends with none will do for a pod, since the pod asked for no end but its own command's.
 fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<Duration>, now: Time) -> bool {
     let (has, wants) = (&there.spec, &wanted.spec);
     let ends_with = there.metadata.annotations.as_ref().and_then(|a| a.get(ANNOTATION_ENDS_WITH));
@@ -35,6 +36,9 @@ fn will_do(there: &CredentialLease, wanted: &CredentialLease, min_left: Option<D
         && same(&has.audiences, &wants.audiences)
         && has.delivery == wants.delivery
         && (wants.ticket.is_none() || has.ticket == wants.ticket)
+        && (has.completion_ref == wants.completion_ref || (has.completion_ref.is_none() && wants.ends_with_own_pod()))
+        && there.metadata.owner_references.as_deref().unwrap_or_default()
+            == wanted.metadata.owner_references.as_deref().unwrap_or_default()
         && ends_with.is_none_or(|with| with != WITH_COMMAND)
         && there.metadata.deletion_timestamp.is_none()
         && lease::phase(there) == Phase::Active
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn one_that_differs_in_anything_else_will_not() {
         type Change = fn(&mut Value);
-        let table: [(&str, Change); 9] = [
+        let table: [(&str, Change); 10] = [
             ("lifecycle", |l| l["spec"]["lifecycleRef"]["name"] = json!("other")),
             ("requester", |l| l["spec"]["requestedBy"]["username"] = json!("somebody")),
             ("fewer grants", |l| l["spec"]["grants"] = json!(["deploy"])),
@@ -114,12 +118,39 @@ mod tests {
             ("delivery", |l| l["spec"]["delivery"] = json!({"type": "Secret"})),
             ("phase", |l| l["status"]["phase"] = json!("Scheduled")),
             ("another command's", |l| l["metadata"]["annotations"] = json!({"leasehold.dev/ends-with": "command"})),
+            ("another owner", |l| {
+                l["metadata"]["ownerReferences"] =
+                    json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "other", "uid": "0a-1"}]);
+            }),
             ("being deleted", |l| l["metadata"]["deletionTimestamp"] = json!(NOON)),
         ];
         for (what, change) in table {
             assert!(!found(active(change), &wanted(|_| {}), None), "{what}");
         }
         assert!(!found(active(|_| {}), &wanted(|l| l["spec"]["ticket"] = json!("CHG-9")), None), "another ticket");
+    }
+
+    #[test]
+    fn one_that_ends_with_something_else_will_not_do_and_one_that_ends_with_nothing_does_for_a_pod() {
+        let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name});
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "runner-1"});
+        for (has, wants, expected) in [
+            (None, Some(pod("runner-1")), true),
+            (Some(pod("runner-1")), Some(pod("runner-1")), true),
+            (Some(pod("runner-1")), None, false),
+            (Some(pod("runner-2")), Some(pod("runner-1")), false),
+            (None, Some(pod("worker-0")), false),
+            (None, Some(job.clone()), false),
+            (Some(job.clone()), Some(job.clone()), true),
+        ] {
+            let with = |completion: &Option<Value>| {
+                let completion = completion.clone();
+                move |l: &mut Value| {
+                    completion.into_iter().for_each(|it| l["spec"]["completionRef"] = it);
+                }
+            };
+            assert_eq!(found(active(with(&has)), &wanted(with(&wants)), None), expected, "{has:?} {wants:?}");
+        }
     }
 
     #[test]

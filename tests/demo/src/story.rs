@@ -2,6 +2,7 @@
 
 mod agreement;
 mod stop;
+mod systems;
 
 use std::{
     io::{IsTerminal, Write},
@@ -166,6 +167,7 @@ impl Story {
         self.denied().await?;
         self.forged().await?;
         let fixer = self.somebody_agrees().await?;
+        self.across_systems().await?;
         self.leaked().await?;
         self.time_is_up(rollout).await?;
         self.stopped(fixer).await?;

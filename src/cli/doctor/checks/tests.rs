@@ -23,9 +23,15 @@ fn healthy() -> Seeing {
         server: Ok(("1".into(), "36+".into())),
         clocks: Ok((now, now, now)),
         kinds: Ok(Some(
-            ["CredentialLease", "CredentialLeaseDecision", "CredentialLeasePolicy", "ServiceAccountLifecycle"]
-                .map(str::to_owned)
-                .to_vec(),
+            [
+                "ConnectedSystem",
+                "CredentialLease",
+                "CredentialLeaseDecision",
+                "CredentialLeasePolicy",
+                "ServiceAccountLifecycle",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
         )),
         namespaces: Ok(vec!["leasehold-leases".into(), "leasehold-system".into()]),
         policies: Err(Unread("you may not read it".into())),
@@ -39,6 +45,7 @@ fn healthy() -> Seeing {
         bindings: Ok(vec![]),
         lifecycles: Ok(vec![]),
         guards: Ok(vec![]),
+        systems: Ok(vec![]),
     }
 }
 
@@ -54,6 +61,17 @@ fn worst(change: impl FnOnce(&mut Seeing)) -> (Level, String) {
     change(&mut seen);
     let worst = examine(&seen).into_iter().max_by_key(|f| f.level).unwrap();
     (worst.level, format!("{}: {}", worst.about, worst.text))
+}
+
+#[test]
+fn a_system_that_does_not_answer_is_named() {
+    let system: ConnectedSystem = of(json!({
+        "metadata": {"name": "tickets"},
+        "spec": {"type": "HTTP", "http": {"url": "https://t.example.com"}, "namespaces": {"from": "All"}, "operations": []},
+        "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Unreachable", "message": "no answer", "lastTransitionTime": "2026-11-24T12:00:00Z"}]},
+    }));
+    let (level, said) = worst(|seen| seen.systems = Ok(vec![system]));
+    assert_eq!((level, said.as_str()), (Level::Warn, "systems: tickets: Unreachable: no answer"));
 }
 
 #[test]

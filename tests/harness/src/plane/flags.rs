@@ -75,6 +75,9 @@ fn apiserver(dir: &RunDir, ports: Ports, options: &Options) -> Vec<String> {
         // Else a new Node is tainted not-ready until a node-lifecycle-controller says otherwise, and we run none.
         flags.push("--disable-admission-plugins=TaintNodesByCondition".to_owned());
     }
+    if options.authentication.is_some() {
+        flags.push(format!("--authentication-config={}", dir.authentication().display()));
+    }
     flags.extend(options.extra_apiserver_args.iter().cloned());
     flags
 }

@@ -14,6 +14,8 @@ pub struct Options {
     /// More flags for the API server, after our own: a flag with one value counts the last time it is given, one with a
     /// list gathers them.
     pub extra_apiserver_args: Vec<String>,
+    /// An AuthenticationConfiguration: whose tokens the API server takes besides its own certificates and service accounts.
+    pub authentication: Option<String>,
     /// Where the run keeps its files: absent or empty. By default a new directory in `target/controlplane`.
     pub dir: Option<PathBuf>,
     /// Keep running past our exit, once [detached](super::ControlPlane::detach).

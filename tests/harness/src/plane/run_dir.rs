@@ -125,6 +125,10 @@ impl RunDir {
         self.path.join("audit-policy.yaml")
     }
 
+    pub fn authentication(&self) -> PathBuf {
+        self.path.join("authentication.yaml")
+    }
+
     pub fn kwok_stages(&self) -> PathBuf {
         self.path.join("kwok-stages.yaml")
     }

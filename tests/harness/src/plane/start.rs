@@ -123,6 +123,9 @@ impl ControlPlane {
         ] {
             write_private(&path, content)?;
         }
+        if let Some(authentication) = &self.options.authentication {
+            write_private(&self.dir.authentication(), authentication)?;
+        }
         for (component, user, groups) in [
             (Component::ControllerManager, "system:kube-controller-manager", [].as_slice()),
             (Component::Scheduler, "system:kube-scheduler", &[]),
