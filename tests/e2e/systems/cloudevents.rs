@@ -86,10 +86,10 @@ fn events_are_of_version_1_and_repeat_under_the_same_id() {
 
         let (events, tokens) = vendor.with(|it| (it.events.clone(), it.tokens.clone()));
         let identity = |event: &Value| (event["source"].clone(), event["id"].clone());
-        ensure!(events.len() == 3 && identity(&events[0]) == identity(&events[1]), "{events:?}");
-        ensure!(identity(&events[1]) != identity(&events[2]), "{events:?}");
-        ensure!(events[0]["data"]["approvers"] == json!(["alice@example.com"]), "{events:?}");
-        ensure!(events[2]["data"]["evidence"] == "TokenReviewRefused", "{events:?}");
+        let [first, second, .., last] = events.as_slice() else { anyhow::bail!("{events:?}") };
+        ensure!(identity(first) == identity(second) && identity(second) != identity(last), "{events:?}");
+        ensure!(first["data"]["approvers"] == json!(["alice@example.com"]), "{first}");
+        ensure!(last["data"]["evidence"] == "TokenReviewRefused", "{last}");
 
         // It proves itself by a token that is good at the receiver, and nowhere else.
         let there = reviewed(lab, &tokens[0], "https://events.example.com").await?;

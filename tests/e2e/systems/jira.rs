@@ -138,7 +138,7 @@ fn the_issue_hears_what_was_issued_and_how_it_ended_as_plain_text() {
         stage.done("comment-issued", &ticket(issued(), "PAY-12")).await?;
         stage.done("comment-ended", &ticket(ended(), "PAY-12")).await?;
         let comments = vendor.with(|it| it.comments.clone());
-        let [(_, first), (_, last)] = comments.as_slice() else { anyhow::bail!("{comments:?}") };
+        let [(_, first), .., (_, last)] = comments.as_slice() else { anyhow::bail!("{comments:?}") };
         ensure!(first.contains(REASON) && first.contains("2026-11-24T14:45:00Z"), "{first}");
         ensure!(last.contains("Completed") && last.contains("TokenReviewRefused"), "{last}");
         ensure!(

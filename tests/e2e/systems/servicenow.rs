@@ -1,6 +1,6 @@
 //! ServiceNow: Table API (`GET /api/now/table/{tableName}`) and Import Set API (`POST /api/now/import/{stagingTableName}`).
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use leasehold::domain::outcome::Outcome;
 use serde_json::{Map, Value, json};
 
@@ -158,7 +158,7 @@ fn the_change_is_told_the_outcome_and_an_unknown_one_is_not_made() {
     run(async {
         let (vendor, stage) = stage(vec![change("CHG0030001", "-1", "approved", "payments")]).await?;
         stage.done("note-outcome", &ticket(ended(), "CHG0030001")).await?;
-        let (number, note) = vendor.with(|it| it.notes.remove(0));
+        let (number, note) = vendor.with(|it| std::mem::take(&mut it.notes)).pop().context("a note")?;
         ensure!(number == "CHG0030001" && note.contains("payments/rollout-2-3"), "{note}");
         ensure!(
             note.contains("Completed") && note.contains("TokenReviewRefused") && note.contains("2026-11-24T14:40:00Z"),
@@ -180,6 +180,7 @@ fn a_limit_of_the_instance_is_waited_out_and_a_wrong_password_is_not() {
             .instead(Answer::json(429, json!({"error": {"message": "Rate limit exceeded"}})).with("Retry-After", "7"));
         let limited = stage.call("assert-approved", &facts).await?;
         ensure!(matches!(limited, Outcome::Again { after: Some(after), .. } if after.as_secs() == 7), "{limited:?}");
+        vendor.as_before();
         let wrong = [("username", "leasehold"), ("password", "wrong")];
         let stage = Stage::of(Lab::shared().await?, "servicenow.yaml", vendor.url(), &wrong).await?;
         for operation in ["probe", "assert-approved"] {

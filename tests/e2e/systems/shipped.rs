@@ -8,7 +8,7 @@ use leasehold::{
         system::{ConnectedSystemSpec, Operation},
         workflow::{Step, StepTime},
     },
-    systems::check_operation,
+    systems::{check_operation, check_system},
 };
 
 use super::stage::{parsed, text};
@@ -48,6 +48,7 @@ fn every_expression_of_a_shipped_system_can_be_used_and_undoing_never_needs_the_
         let lab = Lab::shared().await?;
         for file in files(lab)? {
             let (system, _) = parsed(&text(&file)?)?;
+            check_system(&system.spec).map_err(anyhow::Error::msg).with_context(|| file.clone())?;
             for operation in &system.spec.operations {
                 let name = format!("{file}, {}", operation.name);
                 let checked = check_operation(operation).with_context(|| name.clone())?;
@@ -142,5 +143,18 @@ fn the_sample_lifecycle_uses_the_shipped_systems_as_they_are() {
             check(&system.context("no such system")?.spec, step).with_context(|| step.name.clone())?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn the_system_that_the_guide_shows_is_accepted_and_can_be_used() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let guide = std::fs::read_to_string(lab.config("../docs/systems.md"))?;
+        let example =
+            guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).context("an example")?;
+        let args = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+        lab.kubectl(&args, Some(example)).await?;
+        check_system(&parsed(example)?.0.spec).map_err(anyhow::Error::msg)
     });
 }

@@ -80,8 +80,9 @@ fn a_channel_hears_of_both_ends_and_what_people_wrote_cannot_mention_or_format()
         stage.done("tell-issued", &issued()).await?;
         stage.done("tell-ended", &ended()).await?;
         let messages = vendor.with(|it| it.messages.clone());
-        ensure!(messages.len() == 2 && messages[0].contains(REASON), "{messages:?}");
-        ensure!(messages[1].contains("Completed") && messages[1].contains("TokenReviewRefused"), "{messages:?}");
+        let [first, .., last] = messages.as_slice() else { anyhow::bail!("{messages:?}") };
+        ensure!(first.contains(REASON), "{first}");
+        ensure!(last.contains("Completed") && last.contains("TokenReviewRefused"), "{last}");
 
         for (error, again) in
             [("internal_error", true), ("ratelimited", true), ("not_in_channel", false), ("is_archived", false)]

@@ -1,10 +1,15 @@
 //! OpenBao itself, under the policy and the role that the shipped file tells to make. Vault's API for these calls is the same.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use leasehold_harness::OpenBao;
+use kube::{Api, api::PostParams};
+use leasehold::api::{ConnectedSystem, reasons::Phase};
+use leasehold_harness::{Look, OpenBao, eventually_seeing};
+use serde_json::json;
 
 use super::stage::{self, Stage, TOKEN, issued, requested};
-use crate::support::{Lab, run};
+use crate::support::{Holder, Lab, run};
 
 /// The shipped system, led to an OpenBao of ours.
 async fn stage(lab: &Lab, file: &str, bao: &OpenBao) -> Result<Stage> {
@@ -63,6 +68,38 @@ fn a_path_that_the_policy_does_not_name_is_refused() {
         write.context("it is shipped")?.path = "'elsewhere/' + urlquery(lease.uid)".to_owned();
         ensure!(stage::is_refused(&stage.call("write-lease", &issued()).await?));
         ensure!(bao.list("elsewhere").await?.is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_leased_token_is_in_openbao_for_as_long_as_it_is_good_for_something() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let bao = OpenBao::start(&lab.plane).await?;
+        let mut system = stage(lab, "openbao.yaml", &bao).await?.system;
+        system.metadata = kube::core::ObjectMeta { name: Some("openbao-for-leases".to_owned()), ..Default::default() };
+        Api::<ConnectedSystem>::all(lab.plane.admin()).create(&PostParams::default(), &system).await?;
+
+        let tenant = lab.tenant("vault").await?;
+        let step = json!({"name": "write-token", "at": "Issue", "system": "openbao-for-leases", "operation": "write-lease", "undo": "delete-lease"});
+        tenant.lifecycle("reads", |spec| spec["workflow"] = json!([step])).await?;
+        let lease = tenant.lease("run", "reads", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+        tenant.lease_in("run", Phase::Active).await?;
+        let path = format!("leases/{}/reads/{}", tenant.namespace, lease.metadata.uid.context("a UID")?);
+        let held = bao.secret(&path).await?.context("it is there when the lease is active")?;
+        let holder = Holder::new(&tenant, held["token"].as_str().context("a token")?)?;
+        ensure!(holder.reads().await? == 200, "what is there is good");
+
+        tenant.delete_lease("run").await?;
+        eventually_seeing("the secret to be gone", Duration::from_secs(60), async || {
+            let left = bao.secret(&path).await?.is_some();
+            Ok::<_, anyhow::Error>(if left { Look::NotYet("it is there".to_owned()) } else { Look::Done(()) })
+        })
+        .await?;
+        // Authority goes first, so nothing good is ever missing from OpenBao while it could still be used.
+        ensure!(holder.reads().await? != 200, "it is still good");
+        ensure!(!lab.said()?.contains(held["token"].as_str().context("a token")?), "the operator has said the token");
         Ok(())
     });
 }

@@ -140,9 +140,14 @@ impl<C: Contract> Vendor<C> {
         look(&mut self.desk().contract)
     }
 
-    /// The next call is answered so, whatever it says.
+    /// From now on every call is answered so, whatever it says.
     pub fn instead(&self, answer: Answer) {
         self.desk().instead = Some(answer);
+    }
+
+    /// Calls are answered by the contract again.
+    pub fn as_before(&self) {
+        self.desk().instead = None;
     }
 
     /// Whether every call so far kept the contract.
@@ -171,7 +176,7 @@ async fn serve<C: Contract>(State(desk): State<Arc<Mutex<Desk<C>>>>, request: Re
         body,
     };
     let mut desk = desk.lock().expect("no contract panics");
-    if let Some(answer) = desk.instead.take() {
+    if let Some(answer) = desk.instead.clone() {
         return answer.response();
     }
     match common(&call).and_then(|()| desk.contract.answer(&call)) {
