@@ -61,7 +61,7 @@ impl Draft<'_> {
             self.status.request_digest = Some(resolved.digest);
         }
         let open = states.iter().find(|s| s.state == StepState::Running);
-        let message = open.map_or_else(|| "the gates have been asked".to_owned(), |gate| awaits(gate));
+        let message = open.map_or_else(|| "the gates have been asked".to_owned(), awaits);
         self.policies();
         self.condition(
             ConditionType::Allowed,
