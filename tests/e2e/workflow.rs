@@ -299,7 +299,7 @@ fn an_operator_that_dies_at_any_step_leaves_all_done_or_all_taken_back() {
         let hanging = || async {
             let seen =
                 |what: &&str| other.calls(what.rsplit('/').next().unwrap_or_default()).iter().any(|c| c.what == **what);
-            Ok::<_, anyhow::Error>(moments[..4].iter().all(|what| seen(what)).then_some(()))
+            Ok::<_, anyhow::Error>(moments[..4].iter().all(seen).then_some(()))
         };
         eventually("every step to hang", Duration::from_secs(30), hanging).await?;
         lab.take_operator()?.kill()?;
