@@ -6,7 +6,7 @@ use super::{
     decide::attempt,
     ending, issue,
     observed::{Control, LifecycleSeen, Observed},
-    report,
+    report, standing,
 };
 use crate::api::Time;
 
@@ -18,6 +18,10 @@ pub const SECRET_PROBE_MILLIS: i64 = 60_000;
 pub fn rest(seen: &Observed, now: Time) -> Next {
     let mut wishes = vec![(Lane::End, end_of(seen, now))];
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
+        return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
+    }
+    if standing::succession(seen).is_some() && !seen.lifecycle().is_some_and(|l| l.confirmed) {
+        // The lifecycle's watch may lag behind that of the lease.
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
     let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);

@@ -78,6 +78,7 @@ impl Index {
                     r.object.metadata.uid.clone(),
                     r.object.metadata.generation,
                     r.object.metadata.deletion_timestamp.is_some(),
+                    r.object.status.as_ref().map(|status| status.standing.clone()).unwrap_or_default(),
                 )
             };
             identity(&old) == identity(&new)

@@ -13,6 +13,7 @@ use crate::{
         agreement, guards, issue,
         observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
         rbac,
+        standing::{self, Succession},
         terms::{self, Refusal},
     },
 };
@@ -144,8 +145,20 @@ fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
     lifecycle_over(seen, now)
         .or_else(|| policy_against(seen, now))
         .or_else(|| grants_changed(seen, now))
+        .or_else(|| succeeded(seen, now))
         .or_else(|| children_gone(seen, now))
         .or_else(|| unanswered_while_active(seen, now))
+}
+
+/// It was made for a standing credential that is held by another lease by now, as the API server itself has confirmed.
+fn succeeded(seen: &Observed, now: Time) -> Option<End> {
+    seen.lifecycle().filter(|l| l.confirmed)?;
+    Some(match standing::succession(seen)? {
+        Succession::Superseded => {
+            End::new(EndReason::Superseded, now, "its standing credential is held by another lease, or by none")
+        }
+        Succession::RolledBack(why) => End::new(EndReason::RolledBack, now, why),
+    })
 }
 
 /// Keeps the cause that was seen first: taking a lease down changes what could be taken for a cause.

@@ -82,6 +82,16 @@ fn record_end(draft: &mut Draft, end: &End) {
             draft.note_decision();
             draft.record_at(Happening::Denied, end.at, &who, &format!("{reason}: {}", end.message));
         }
+        EndReason::RolledBack => {
+            draft
+                .condition(
+                    ConditionType::RolledBack,
+                    ConditionStatus::True,
+                    LeaseReason::MovedBack.as_str(),
+                    end.message.clone(),
+                )
+                .record_at(Happening::Ended, end.at, OPERATOR, &format!("{}: {}", end.reason, end.message));
+        }
         reason if reason.phase() == Phase::Failed => {
             // Issuing only begins, and can only fail, after the terms were met.
             if seen_agreed(draft.seen) {
