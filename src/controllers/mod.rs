@@ -9,5 +9,6 @@ pub mod index;
 pub mod lifecycles;
 pub mod packed;
 pub mod policies;
+pub mod standing;
 pub mod sweep;
 pub mod visit;

@@ -26,5 +26,6 @@ mod lives_on;
 mod personas;
 mod phases;
 mod quotas;
+mod standing;
 mod status;
 mod support;

@@ -1,9 +1,6 @@
 //! What a lifecycle's condition StandingReady says.
 
-use super::{
-    decide,
-    seen::{Call, Said, SecretSeen, Seen},
-};
+use super::seen::{Call, Said, SecretSeen, Seen};
 use crate::{
     api::{
         Condition, ConditionStatus, Time,
@@ -136,10 +133,4 @@ pub fn condition(conditions: &mut Vec<Condition>, all: &[Said], generation: i64,
         message: all.iter().map(|said| said.message.as_str()).collect::<Vec<_>>().join("; "),
     };
     set(conditions, condition);
-}
-
-/// How many are late.
-#[must_use]
-pub fn overdue(all: &[Seen], now: Time) -> usize {
-    all.iter().filter(|seen| decide::overdue(seen, now)).count()
 }
