@@ -35,8 +35,10 @@ pub const LABEL_STANDING: &str = "leasehold.dev/standing";
 pub const ANNOTATION_RESTART: &str = "leasehold.dev/restart";
 /// Value of [`ANNOTATION_RESTART`].
 pub const RESTART_ALLOWED: &str = "Allow";
-/// Annotation of a pod template: which lease it was restarted for, by Secret. The only thing of a workload that is written.
+/// Annotation of a pod template: which lease it was restarted for, by Secret.
 pub const ANNOTATION_RESTARTED_FOR: &str = "leasehold.dev/restarted-for";
+/// Annotation of a workload: what its template's [`ANNOTATION_RESTARTED_FOR`] said before. Nothing else of a workload is written.
+pub const ANNOTATION_RESTARTED_FROM: &str = "leasehold.dev/restarted-from";
 /// Type of the Secret that delivers a token. Types are immutable, so policy can rest on it where a label would not do.
 pub const SECRET_TYPE: &str = "leasehold.dev/credential";
 

@@ -21,7 +21,7 @@ use crate::{
     domain::{
         call::Failure,
         standing::{
-            consumer::{Consumer, Health, Kind},
+            consumer::{Consumer, Health, Kind, Marks},
             handover::PATIENCE_SECONDS,
         },
     },
@@ -54,15 +54,16 @@ pub async fn list(exchange: &Exchange, namespace: &str, secret: &str) -> Result<
 ///
 /// # Errors
 /// If it was not restarted.
-pub async fn restart(exchange: &Exchange, namespace: &str, consumer: &Consumer, mark: &str) -> Result<(), Failure> {
+pub async fn restart(exchange: &Exchange, namespace: &str, consumer: &Consumer, marks: &Marks) -> Result<(), Failure> {
     let path = match consumer.kind {
         Kind::Deployment => path::<Deployment>(namespace, &consumer.name),
         Kind::StatefulSet => path::<StatefulSet>(namespace, &consumer.name),
         Kind::DaemonSet => path::<DaemonSet>(namespace, &consumer.name),
     };
     let patch = serde_json::json!({
-        "metadata": {"uid": consumer.uid, "resourceVersion": consumer.resource_version},
-        "spec": {"template": {"metadata": {"annotations": {names::ANNOTATION_RESTARTED_FOR: mark}}}},
+        "metadata": {"uid": consumer.uid, "resourceVersion": consumer.resource_version,
+            "annotations": {names::ANNOTATION_RESTARTED_FROM: marks.before}},
+        "spec": {"template": {"metadata": {"annotations": {names::ANNOTATION_RESTARTED_FOR: marks.template}}}},
     });
     let ask = Ask::new(Method::PATCH, format!("{path}?fieldManager={}", names::MANAGER))
         .patch("application/merge-patch+json")
@@ -94,15 +95,18 @@ where
 
 /// What all kinds have alike. `rolls`: a changed template makes it roll.
 fn consumer(kind: Kind, metadata: &ObjectMeta, template: &PodTemplateSpec, rolls: bool, health: Health) -> Consumer {
-    let own = metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_RESTART));
-    let pods = template.metadata.as_ref().and_then(|m| m.annotations.as_ref());
+    let on = |metadata: Option<&ObjectMeta>, name: &str| metadata?.annotations.as_ref()?.get(name).cloned();
+    let own = on(Some(metadata), names::ANNOTATION_RESTART);
     Consumer {
         kind,
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
         resource_version: metadata.resource_version.clone().unwrap_or_default(),
         restartable: rolls && own.is_some_and(|value| value == names::RESTART_ALLOWED),
-        mark: pods.and_then(|all| all.get(names::ANNOTATION_RESTARTED_FOR)).cloned(),
+        marks: Marks {
+            template: on(template.metadata.as_ref(), names::ANNOTATION_RESTARTED_FOR),
+            before: on(Some(metadata), names::ANNOTATION_RESTARTED_FROM),
+        },
         health,
         patience_seconds: PATIENCE_SECONDS,
     }

@@ -74,8 +74,8 @@ impl Keeper {
             Call::ListConsumers { secret } => {
                 consumers::list(&self.exchange, &namespace, secret).await.map(Answer::Consumers)
             }
-            Call::Restart { consumer, mark } => {
-                consumers::restart(&self.exchange, &namespace, consumer, mark).await.map(|()| Answer::Done)
+            Call::Restart { consumer, marks } => {
+                consumers::restart(&self.exchange, &namespace, consumer, marks).await.map(|()| Answer::Done)
             }
             Call::Write(_) => Err(Failure::new(Class::Invalid, "this call is not for the executor")),
         };

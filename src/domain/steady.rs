@@ -20,7 +20,7 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
-    if standing::succession(seen).is_some() && !seen.lifecycle().is_some_and(|l| l.confirmed) {
+    if standing::to_be_confirmed(seen) {
         // The lifecycle's watch may lag behind that of the lease.
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }

@@ -19,7 +19,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams, PostParams},
 };
 use leasehold::api::{
-    ConditionStatus, CredentialLease, ServiceAccountLifecycle,
+    ConditionStatus, ServiceAccountLifecycle,
     reasons::{EndReason, Evidence, Phase},
     standing::{StandingPhase, StandingStatus},
 };
@@ -65,6 +65,30 @@ async fn deploy(tenant: &Tenant<'_>, name: &str, patience: i32, annotations: Val
     rolled_out(tenant, name).await
 }
 
+/// A StatefulSet and a DaemonSet that get the token by their environment.
+fn others() -> String {
+    let template = |name: &str| {
+        let container =
+            json!({"name": "c", "image": "example.org/none:1", "envFrom": [{"secretRef": {"name": "agent-token"}}]});
+        json!({"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}})
+    };
+    let object = |kind: &str, name: &str, more: Value| {
+        let mut spec = json!({"selector": {"matchLabels": {"app": name}}, "template": template(name)});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            spec[key] = value.clone();
+        }
+        json!({"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name, "annotations": {"leasehold.dev/restart": "Allow"}}, "spec": spec})
+    };
+    let set = object("StatefulSet", "db", json!({"replicas": 1, "serviceName": "db"}));
+    format!("{set}\n---\n{}", object("DaemonSet", "node", json!({})))
+}
+
+/// Which lease the template of a workload was restarted for.
+async fn marked(tenant: &Tenant<'_>, kind: &str, name: &str) -> Result<String> {
+    let path = r"jsonpath={.spec.template.metadata.annotations.leasehold\.dev/restarted-for}";
+    tenant.lab.kubectl(&["get", kind, name, "-n", &tenant.namespace, "-o", path], None).await
+}
+
 fn deployments(tenant: &Tenant<'_>) -> Api<Deployment> {
     Api::namespaced(tenant.admin.clone(), &tenant.namespace)
 }
@@ -105,8 +129,9 @@ async fn token(tenant: &Tenant<'_>) -> Result<String> {
     Ok(String::from_utf8(data.get("token").context("the Secret has no token")?.0.clone())?)
 }
 
-async fn leases(tenant: &Tenant<'_>) -> Result<Vec<CredentialLease>> {
-    Ok(tenant.leases().list(&ListParams::default().labels("leasehold.dev/standing=agent")).await?.items)
+/// How many leases were asked for so far.
+async fn made_for(tenant: &Tenant<'_>) -> Result<usize> {
+    Ok(tenant.leases().list(&ListParams::default().labels("leasehold.dev/standing=agent")).await?.items.len())
 }
 
 /// How many ReplicaSets a Deployment has had: one for each restart, and the first.
@@ -179,6 +204,7 @@ async fn handed_over(lab: &Lab) -> Result<()> {
     tenant.lifecycle("watcher", |spec| spec["standing"] = declares("10m")).await?;
     let first = settled(&tenant, &[]).await?;
     deploy(&tenant, "web", 60, json!({"leasehold.dev/restart": "Allow"})).await?;
+    lab.kubectl(&["apply", "-n", &tenant.namespace, "-f", "-"], Some(&others())).await?;
     tenant.lifecycle_says("watcher", "StandingReady", ConditionStatus::True, "Delivered").await?;
     let former = Holder::new(&tenant, &token(&tenant).await?)?;
     ensure!(former.reads().await? == 200, "the first token is good");
@@ -197,6 +223,19 @@ async fn handed_over(lab: &Lab) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     ensure!(tenant.lease_in(&first, Phase::Active).await?.status.is_some());
+    // Whoever is not told to hang is moved meanwhile, each kind once.
+    for (kind, name) in [("statefulset", "db"), ("daemonset", "node")] {
+        eventually_seeing(&format!("{kind} {name} to be restarted"), PATIENCE, || async {
+            let mark = marked(&tenant, kind, name).await?;
+            let moved = mark.contains("agent-token=standing-agent-") && !mark.contains(&first);
+            Ok::<_, anyhow::Error>(if moved { Look::Done(()) } else { Look::NotYet(mark) })
+        })
+        .await?;
+    }
+    // A crash in the middle of it makes no third lease, and restarts nobody again.
+    lab.take_operator()?.kill()?;
+    ensure!(former.reads().await? == 200 && next.reads().await? == 200, "both are good while nobody looks");
+    lab.start_operator("operator-2", &[]).await?;
     let released = Released::pods_of(&tenant, "web");
     let second = settled(&tenant, &[&first]).await?;
     rolled_out(&tenant, "web").await?;
@@ -205,6 +244,10 @@ async fn handed_over(lab: &Lab) -> Result<()> {
     ensure!(former.reads().await? == 401, "the first token is dead");
     ensure!(next.reads().await? == 200, "the second token is good");
     ensure!(witness.most().await? == 2, "never more than two");
+    ensure!(made_for(&tenant).await? == 2, "nor was a third one asked for");
+    for (kind, name) in [("statefulset", "db"), ("daemonset", "node")] {
+        ensure!(marked(&tenant, kind, name).await? == format!("agent-token={second}"), "{kind}");
+    }
     ensure!(templates(&tenant, "web").await? == before + 1, "one restart");
     let lag = ended.credential.context("a credential")?.revocation_lag_seconds;
     ensure!(lag.is_some_and(|lag| lag.parse::<f64>().is_ok_and(|lag| lag < 5.0)), "it was revoked at once");
@@ -235,7 +278,17 @@ async fn rolled_back(lab: &Lab) -> Result<()> {
     tenant.change_lifecycle("watcher", json!({"spec": {"standing": declares("20m")}})).await?;
     let moving = standing(&tenant, "consumers to be moved", |s| s.phase == StandingPhase::RollingOut).await?;
     let second = moving.next.context("the next lease")?.name;
-    let failed = tenant.lease_in(&second, Phase::Failed).await?;
+    standing(&tenant, "consumers to be moved back", |s| s.phase == StandingPhase::RollingBack).await?;
+    ensure!(former.reads().await? == 200, "the first token is good");
+    // Who is not restarted gets two minutes to read the Secret, also on the way back.
+    let leases = tenant.leases();
+    let failed = eventually_seeing("the second lease to have failed", Duration::from_secs(200), || async {
+        let lease = leases.get(&second).await?;
+        let failed = lease.status.as_ref().and_then(|s| s.phase) == Some(Phase::Failed);
+        let seen = format!("{:?}", lease.status.as_ref().map(|s| s.phase));
+        Ok::<_, anyhow::Error>(if failed { Look::Done(lease) } else { Look::NotYet(seen) })
+    })
+    .await?;
     let status = failed.status.clone().context("a status")?;
     ensure!(status.end_reason == Some(EndReason::RolledBack), "{:?}", status.end_reason);
     let said = condition_of(&failed, "RolledBack")?;
@@ -250,7 +303,7 @@ async fn rolled_back(lab: &Lab) -> Result<()> {
     ensure!(templates(&tenant, "web").await? == before + 1, "one restart, and back to the template before it");
     ensure!(pods_of(&tenant, "web").await? == pods, "no pod that worked was replaced");
     ensure!(generation("silent").await? == silent, "who does not say so is not restarted");
-    ensure!(leases(&tenant).await?.len() == 2, "it is not tried again at once");
+    ensure!(made_for(&tenant).await? == 2, "it is not tried again at once");
     Ok(())
 }
 

@@ -10,7 +10,9 @@ use crate::{
         status::PolicyRule,
     },
     domain::{
-        agreement, guards, issue,
+        agreement,
+        call::Call,
+        guards, issue,
         observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
         rbac,
         standing::{self, Succession},
@@ -146,8 +148,14 @@ fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
         .or_else(|| policy_against(seen, now))
         .or_else(|| grants_changed(seen, now))
         .or_else(|| succeeded(seen, now))
-        .or_else(|| children_gone(seen, now))
+        .or_else(|| if confirms_first(seen) { None } else { children_gone(seen, now) })
         .or_else(|| unanswered_while_active(seen, now))
+}
+
+/// What is missing of a lease that seems to be left behind was, for all that is known, taken down by an earlier self: which it
+/// is will be known in this visit, unless the question fails.
+fn confirms_first(seen: &Observed) -> bool {
+    standing::to_be_confirmed(seen) && seen.failure_of(&Call::ReadLifecycle).is_none()
 }
 
 /// It was made for a standing credential that is held by another lease by now, as the API server itself has confirmed.

@@ -5,7 +5,7 @@
 //! consumers are moved back, and the next one ends. Their template is then what it was before, so pods that never left it stay.
 
 use super::{
-    consumer::{Consumer, Health, mark},
+    consumer::{Consumer, Health},
     decide::{attempt, give_up, write},
     seen::{Call, LeaseFacts, Next, Seen, State},
 };
@@ -68,7 +68,7 @@ fn out(seen: &Seen, status: &StandingStatus, next: &LeaseFacts, now: Time) -> Ne
     let former = seen.held().is_some();
     let begun = status.handover_time.unwrap_or(now);
     let late = |consumers: &[Consumer]| now >= begun.plus_millis(patience(consumers) * 1000);
-    let listed = match place(seen, status, next, begun, now) {
+    let listed = match place(seen, status, next, None, begun, now) {
         Placed::Not(other) => {
             let failed = matches!(other, Next::Rest { failed: true, .. });
             return if failed && former && late(&[]) {
@@ -89,14 +89,17 @@ fn out(seen: &Seen, status: &StandingStatus, next: &LeaseFacts, now: Time) -> Ne
     if let Some(waiting) = consumers.iter().find_map(waiting) {
         return if late(consumers) { turn_back(seen, status, waiting, now) } else { look_again(begun, now) };
     }
-    // Whoever is not restarted reads the Secret by itself, if it is told to: it gets the time for that.
-    let others = listed.is_none() || consumers.is_empty() || consumers.iter().any(|c| !c.restartable);
-    let written = status.secret.as_ref().and_then(|s| s.write_time).unwrap_or(now);
-    let read = written.plus_millis(READERS_MILLIS);
-    if others && now < read {
-        return Next::Rest { at: Some(read), failed: false };
+    match read_by_others(status, listed, now) {
+        Some(read) => Next::Rest { at: Some(read), failed: false },
+        None => write(seen, promoted(status, next)),
     }
-    write(seen, promoted(status, next))
+}
+
+/// Until when whoever is not restarted has time to read the Secret by itself; `None`: there is nobody, or the time is up.
+fn read_by_others(status: &StandingStatus, listed: Option<&[Consumer]>, now: Time) -> Option<Time> {
+    let others = listed.is_none_or(|all| all.is_empty() || all.iter().any(|c| !c.restartable));
+    let read = status.secret.as_ref()?.write_time?.plus_millis(READERS_MILLIS);
+    (others && now < read).then_some(read)
 }
 
 /// Moves consumers back to the lease before.
@@ -109,13 +112,17 @@ fn back(seen: &Seen, status: &StandingStatus, next: &StandingLease, alive: Optio
         };
     };
     let begun = status.handover_time.unwrap_or(now);
-    let listed = match place(seen, status, former, begun, now) {
+    let listed = match place(seen, status, former, Some(next), begun, now) {
         Placed::Not(other) => return other,
-        Placed::All(listed) => listed.unwrap_or_default(),
+        Placed::All(listed) => listed,
     };
-    let over = alive.is_none() || now >= begun.plus_millis(patience(listed) * 1000);
-    if !over && listed.iter().any(|c| waiting(c).is_some()) {
+    let consumers = listed.unwrap_or_default();
+    let over = alive.is_none() || now >= begun.plus_millis(patience(consumers) * 1000);
+    if !over && consumers.iter().any(|c| waiting(c).is_some()) {
         return look_again(begun, now);
+    }
+    if let Some(read) = read_by_others(status, listed, now).filter(|_| alive.is_some()) {
+        return Next::Rest { at: Some(read), failed: false };
     }
     let given_up = give_up(status, status.message.clone(), now);
     write(seen, StandingStatus { rolled_back: Some(next.clone()), ..given_up })
@@ -129,8 +136,16 @@ enum Placed<'a> {
     All(Option<&'a [Consumer]>),
 }
 
-/// Puts the token of a lease into the Secret, and restarts who mounts it.
-fn place<'a>(seen: &'a Seen, status: &StandingStatus, lease: &LeaseFacts, begun: Time, now: Time) -> Placed<'a> {
+/// Puts the token of a lease into the Secret, and restarts who mounts it; on the way back from another lease, who was restarted
+/// for that one.
+fn place<'a>(
+    seen: &'a Seen,
+    status: &StandingStatus,
+    lease: &LeaseFacts,
+    back_from: Option<&StandingLease>,
+    begun: Time,
+    now: Time,
+) -> Placed<'a> {
     let Some(secret) = &status.secret else { return Placed::Not(Next::Rest { at: None, failed: false }) };
     if secret.lease.as_ref() != Some(&lease.name) {
         return Placed::Not(match &seen.learned.delivered {
@@ -143,11 +158,17 @@ fn place<'a>(seen: &'a Seen, status: &StandingStatus, lease: &LeaseFacts, begun:
     let Some(listed) = &seen.learned.consumers else {
         return Placed::Not(attempt(seen, Call::ListConsumers { secret: secret.name.clone() }));
     };
-    let behind = |c: &&Consumer| c.restartable && !c.is_for(&secret.name, &lease.name);
+    let behind = |c: &&Consumer| {
+        let has = c.lease(&secret.name);
+        c.restartable && back_from.map_or(has != Some(&lease.name), |from| has == Some(&from.name))
+    };
     let mut failed = false;
     for consumer in listed.iter().flatten().filter(behind) {
-        let mark = mark(consumer.mark.as_deref(), &secret.name, &lease.name);
-        let call = Call::Restart { consumer: consumer.clone(), mark };
+        let marks = match back_from {
+            None => consumer.marks.moved(&secret.name, &lease.name),
+            Some(_) => consumer.marks.moved_back(&secret.name, &lease.name),
+        };
+        let call = Call::Restart { consumer: consumer.clone(), marks };
         if seen.failure_of(&call).is_none() {
             return Placed::Not(Next::Do(call));
         }

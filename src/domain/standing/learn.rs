@@ -33,9 +33,9 @@ pub fn learn(seen: &mut Seen, call: Call, answer: Answer, now: Time) {
         }
         (Call::DeleteSecret { .. }, Answer::Done) => seen.learned.secret_deleted = true,
         (Call::ListConsumers { .. }, Answer::Consumers(found)) => seen.learned.consumers = Some(found),
-        (Call::Restart { consumer, mark }, Answer::Done) => {
+        (Call::Restart { consumer, marks }, Answer::Done) => {
             for known in seen.learned.consumers.iter_mut().flatten().flatten().filter(|c| c.uid == consumer.uid) {
-                known.mark = Some(mark.clone());
+                known.marks = marks.clone();
                 known.health = Health::Rolling("it was just restarted".into());
             }
         }

@@ -74,3 +74,10 @@ pub fn succession(seen: &Observed) -> Option<Succession> {
     let given_up = status.filter(|status| status.rolled_back.as_ref().is_some_and(|lease| lease.name == *name));
     Some(given_up.map_or(Succession::Superseded, |status| Succession::RolledBack(status.message.clone())))
 }
+
+/// Whether the lease seems to be left behind, and the API server has not confirmed it yet: the watch of the lifecycle may lag behind
+/// that of the lease.
+#[must_use]
+pub fn to_be_confirmed(seen: &Observed) -> bool {
+    seen.lifecycle().is_some_and(|l| !l.confirmed) && succession(seen).is_some()
+}

@@ -13,8 +13,10 @@ pub mod lease;
 pub mod report;
 pub mod seen;
 
-pub use lease::{Succession, is_standing, succession, unfounded};
+pub use lease::{Succession, is_standing, succession, to_be_confirmed, unfounded};
 
+#[cfg(test)]
+mod lease_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is known about one standing credential, the calls that can be made for it, and their answers.
 
-use super::consumer::Consumer;
+use super::consumer::{Consumer, Marks};
 use crate::{
     api::{
         ConditionStatus, CredentialLease, Duration, Time, condition,
@@ -164,8 +164,8 @@ pub enum Call {
     DeleteSecret { name: String, uid: String },
     /// Find the workloads that mount the Secret.
     ListConsumers { secret: String },
-    /// Restart one, by this annotation of its template.
-    Restart { consumer: Consumer, mark: String },
+    /// Restart one, by what is written of it.
+    Restart { consumer: Consumer, marks: Marks },
     /// Write what is to be remembered; `None`: the credential is gone.
     Write(Option<Box<StandingStatus>>),
 }

@@ -1,7 +1,7 @@
 //! A model of everything around one standing credential: its leases, its Secret, and a workload that mounts it.
 
 use super::{
-    consumer::{Consumer, Health, Kind},
+    consumer::{Consumer, Health, Kind, Marks},
     decide::decide,
     learn::learn,
     seen::{Answer, Call, Learned, LeaseFacts, Memory, Next, SecretSeen, Seen, State},
@@ -39,7 +39,7 @@ pub struct Lease {
 #[derive(Clone, Debug)]
 pub struct Workload {
     pub restartable: bool,
-    mark: Option<String>,
+    marks: Marks,
     /// The template that runs, and the lease whose token its pods have read.
     runs: Option<String>,
     pub token: Option<String>,
@@ -81,7 +81,14 @@ impl World {
             status: None,
             leases: vec![],
             secret: None,
-            workload: Workload { restartable: true, mark: None, runs: None, token: None, changed: START, restarts: 0 },
+            workload: Workload {
+                restartable: true,
+                marks: Marks::default(),
+                runs: None,
+                token: None,
+                changed: START,
+                restarts: 0,
+            },
             sick_of: vec![],
             refused: vec![],
             calls: vec![],
@@ -141,11 +148,11 @@ impl World {
         let Some((_, token, true)) = &self.secret else { return };
         let sick = self.leases.iter().position(|l| l.name == *token).is_some_and(|n| self.sick_of.contains(&n));
         let workload = &mut self.workload;
-        if workload.runs == workload.mark && workload.token.is_some() {
+        if workload.runs == workload.marks.template && workload.token.is_some() {
             return;
         }
         if !sick && self.now >= workload.changed + ROLLOUT {
-            workload.runs.clone_from(&workload.mark);
+            workload.runs.clone_from(&workload.marks.template);
             workload.token = Some(token.clone());
         }
     }
@@ -187,14 +194,14 @@ impl World {
     }
 
     fn consumer(&self) -> Consumer {
-        let healthy = self.workload.runs == self.workload.mark && self.workload.token.is_some();
+        let healthy = self.workload.runs == self.workload.marks.template && self.workload.token.is_some();
         Consumer {
             kind: Kind::Deployment,
             name: "web".into(),
             uid: "w".into(),
             resource_version: String::new(),
             restartable: self.workload.restartable,
-            mark: self.workload.mark.clone(),
+            marks: self.workload.marks.clone(),
             health: if healthy { Health::Healthy } else { Health::Rolling("pods are not ready".into()) },
             patience_seconds: 120,
         }
@@ -250,12 +257,12 @@ impl World {
                 Answer::Done
             }
             Call::ListConsumers { .. } => Answer::Consumers(Some(vec![self.consumer()])),
-            Call::Restart { mark, .. } => {
-                if self.workload.mark.as_ref() != Some(mark) {
-                    self.workload.mark = Some(mark.clone());
+            Call::Restart { marks, .. } => {
+                if self.workload.marks.template != marks.template {
                     self.workload.changed = self.now;
                     self.workload.restarts += 1;
                 }
+                self.workload.marks = marks.clone();
                 Answer::Done
             }
             Call::Write(status) => {

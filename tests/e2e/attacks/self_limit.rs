@@ -208,7 +208,9 @@ pub fn restart() -> Table {
     ALL.into_iter().fold(table, |table, (kind, name)| {
         table.lawful(Operator, format!("restarts one of {kind}"), move |g| {
             let now = json!({"annotations": {"leasehold.dev/restarted-for": fresh("now")}});
-            Call::patch(on(g, kind, name), template(metadata(now)))
+            let mut patch = template(metadata(now));
+            patch["metadata"] = json!({"annotations": {"leasehold.dev/restarted-from": fresh("before")}});
+            Call::patch(on(g, kind, name), patch)
         })
     })
 }
