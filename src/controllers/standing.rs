@@ -12,7 +12,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::index::Index;
 use crate::{
     api::{
-        ConditionStatus, ServiceAccountLifecycle, Time, condition, reasons::ConditionType, standing::StandingStatus,
+        ConditionStatus, ServiceAccountLifecycle, Time, condition, lifecycle::ServiceAccountLifecycleStatus,
+        reasons::ConditionType, standing::StandingStatus,
     },
     cluster::{
         exchange::{Ask, Exchange},
@@ -21,7 +22,7 @@ use crate::{
         status::{self, Target},
     },
     domain::{
-        call::Failure,
+        call::{Class, Failure},
         standing::{
             decide::{self, decide},
             learn::learn,
@@ -40,6 +41,8 @@ const WIDTH: usize = 4;
 const MAX_CALLS: usize = 60;
 /// The first pause after a failure, and the longest, in milliseconds.
 const BACKOFF_MILLIS: (i64, i64) = (1_000, 60_000);
+/// How often a status is written again because another part of it has changed.
+const MAX_TRIES: usize = 4;
 /// The pause after a visit that panicked, in milliseconds.
 const PANIC_MILLIS: i64 = 30_000;
 /// How soon it is looked again whether every first list is there, in milliseconds.
@@ -254,44 +257,69 @@ impl Desk<'_> {
         Round { memory: seen.memory, said: None, at: None, failed: true, overdue: false }
     }
 
-    /// Writes one credential's status, on the version that was read.
+    /// Writes one credential's status.
     async fn write(&mut self, credential: &str, status: Option<&StandingStatus>) -> Answer {
-        let mut new = self.object.status.clone().unwrap_or_default();
-        match (new.standing.iter_mut().find(|known| known.name == credential), status) {
+        let change = |new: &mut ServiceAccountLifecycleStatus| match (
+            new.standing.iter_mut().find(|known| known.name == credential),
+            status,
+        ) {
             (Some(known), Some(status)) => *known = status.clone(),
             (None, Some(status)) => new.standing.push(status.clone()),
             (_, None) => new.standing.retain(|known| known.name != credential),
-        }
-        match self.put(new).await {
-            Ok(()) => Answer::Done,
-            Err(failure) => Answer::Failed(failure),
-        }
+        };
+        self.put(change).await.map_or_else(Answer::Failed, |()| Answer::Done)
     }
 
     /// Says in the lifecycle's condition how its credentials are.
     async fn conclude(&mut self, said: &[Said]) -> Result<(), Failure> {
-        let mut new = self.object.status.clone().unwrap_or_default();
-        let generation = self.object.metadata.generation.unwrap_or_default();
-        report::condition(&mut new.conditions, said, generation, self.context.clock.now());
-        if self.object.status.as_ref() == Some(&new) {
-            return Ok(());
-        }
-        self.put(new).await
+        let (generation, now) = (self.object.metadata.generation.unwrap_or_default(), self.context.clock.now());
+        self.put(|new| report::condition(&mut new.conditions, said, generation, now)).await
     }
 
-    async fn put(&mut self, new: crate::api::lifecycle::ServiceAccountLifecycleStatus) -> Result<(), Failure> {
-        let metadata = &self.object.metadata;
-        let target = Target {
-            namespace: self.namespace,
-            name: self.name,
-            uid: metadata.uid.as_deref().unwrap_or_default(),
-            resource_version: metadata.resource_version.as_deref().unwrap_or_default(),
-            spec: Some(&self.object.spec),
-        };
-        let version = status::put::<ServiceAccountLifecycle, _, _>(&self.context.exchange, &target, &new).await?;
-        self.object.metadata.resource_version = Some(version);
-        self.object.status = Some(new);
-        Ok(())
+    /// Writes the status, on the version that was read. If only somebody else's part of it has changed since, it is written on
+    /// the new one: counters and other conditions are written by whoever counts.
+    async fn put(&mut self, change: impl Fn(&mut ServiceAccountLifecycleStatus)) -> Result<(), Failure> {
+        let mut tries = 0;
+        loop {
+            let mut new = self.object.status.clone().unwrap_or_default();
+            change(&mut new);
+            if self.object.status.as_ref() == Some(&new) {
+                return Ok(());
+            }
+            let metadata = &self.object.metadata;
+            let target = Target {
+                namespace: self.namespace,
+                name: self.name,
+                uid: metadata.uid.as_deref().unwrap_or_default(),
+                resource_version: metadata.resource_version.as_deref().unwrap_or_default(),
+                spec: Some(&self.object.spec),
+            };
+            match status::put::<ServiceAccountLifecycle, _, _>(&self.context.exchange, &target, &new).await {
+                Ok(version) => {
+                    self.object.metadata.resource_version = Some(version);
+                    self.object.status = Some(new);
+                    return Ok(());
+                }
+                Err(failure) if failure.class == Class::Conflict && tries < MAX_TRIES => {
+                    tries += 1;
+                    let fresh = read(&self.context.exchange, self.namespace, self.name).await?;
+                    match fresh.filter(|fresh| self.is_as_decided_on(fresh)) {
+                        Some(fresh) => self.object = fresh,
+                        None => return Err(failure),
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Whether all that was decided on is the same in another version.
+    fn is_as_decided_on(&self, fresh: &ServiceAccountLifecycle) -> bool {
+        let standing = |object: &ServiceAccountLifecycle| object.status.clone().unwrap_or_default().standing;
+        fresh.metadata.uid == self.object.metadata.uid
+            && fresh.metadata.generation == self.object.metadata.generation
+            && fresh.metadata.deletion_timestamp.is_none()
+            && standing(fresh) == standing(&self.object)
     }
 }
 

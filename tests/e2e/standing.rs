@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use leasehold::api::{
     ConditionStatus, ServiceAccountLifecycle,
@@ -26,7 +26,7 @@ use leasehold::api::{
 use leasehold_harness::{Look, Options, eventually_seeing};
 use serde_json::{Value, json};
 
-use crate::support::{Holder, Lab, Tenant, condition_of, run};
+use crate::support::{Holder, Lab, Person, Tenant, condition_of, run};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -332,4 +332,71 @@ impl Drop for Released {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// People agree once; later generations are equal requests. What others delete comes back.
+#[test]
+fn a_standing_credential_is_agreed_to_once_and_comes_back_after_whatever_others_delete() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("agreed").await?;
+        tenant
+            .lifecycle("watcher", |spec| {
+                spec["standing"] = declares("10m");
+                spec["terms"]["approval"] = json!({"type": "Required", "maxRepeat": "2h"});
+            })
+            .await?;
+        let waiting = standing(&tenant, "a lease to be asked for", |s| s.next.is_some()).await?;
+        let first = waiting.next.context("the next lease")?.name;
+        let asked = tenant.lease_in(&first, Phase::AwaitingApproval).await?;
+        tenant.lifecycle_says("watcher", "StandingReady", ConditionStatus::False, "NotHeld").await?;
+        ensure!(secret(&tenant).await.is_err(), "there is nothing to hold yet");
+        let alice = Person::approver(&tenant, "alice").await?;
+        alice.tries(&asked, "Approved", |spec| spec["repeatFor"] = json!("1h")).await??;
+        ensure!(settled(&tenant, &[]).await? == first);
+        let holder = Holder::new(&tenant, &token(&tenant).await?)?;
+        ensure!(holder.reads().await? == 200, "what was agreed to is held");
+
+        let secrets: Api<Secret> = Api::namespaced(tenant.admin.clone(), &tenant.namespace);
+        secrets.delete("agent-token", &DeleteParams::default()).await?;
+        eventually_seeing("the Secret to be there again", Duration::from_secs(90), || async {
+            let found = secrets.get_opt("agent-token").await?;
+            Ok::<_, anyhow::Error>(if found.is_some() { Look::Done(()) } else { Look::NotYet(String::new()) })
+        })
+        .await?;
+        ensure!(made_for(&tenant).await? == 1 && holder.reads().await? == 200, "it is the same lease");
+
+        tenant.leases().delete(&first, &DeleteParams::default()).await?;
+        let second = settled(&tenant, &[&first]).await?;
+        let status = tenant.leases().get(&second).await?.status.context("a status")?;
+        ensure!(
+            status.decisions.iter().any(|d| d.repeats.as_deref() == Some(first.as_str())),
+            "{:?}",
+            status.decisions
+        );
+        let holder = Holder::new(&tenant, &token(&tenant).await?)?;
+        ensure!(holder.reads().await? == 200, "the next one is in the Secret");
+        Ok(())
+    });
+}
+
+/// A Secret that is somebody else's is neither touched nor read.
+#[test]
+fn a_strangers_secret_is_left_as_it_is_and_said() {
+    run(async {
+        let lab = Lab::shared().await?;
+        let tenant = lab.tenant("taken").await?;
+        let args =
+            ["create", "secret", "generic", "agent-token", "-n", &tenant.namespace, "--from-literal=token=theirs"];
+        lab.kubectl(&args, None).await?;
+        let before = secret(&tenant).await?;
+        tenant.lifecycle("watcher", |spec| spec["standing"] = declares("10m")).await?;
+        tenant.lifecycle_says("watcher", "StandingReady", ConditionStatus::False, "NameCollision").await?;
+        ensure!(secret(&tenant).await? == before);
+        let secrets: Api<Secret> = Api::namespaced(tenant.admin.clone(), &tenant.namespace);
+        secrets.delete("agent-token", &DeleteParams::default()).await?;
+        settled(&tenant, &[]).await?;
+        ensure!(Holder::new(&tenant, &token(&tenant).await?)?.reads().await? == 200, "it is delivered once it may be");
+        Ok(())
+    });
 }

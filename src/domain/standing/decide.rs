@@ -130,7 +130,7 @@ fn secret(seen: &Seen, status: &StandingStatus, held: &LeaseFacts, now: Time) ->
         let written = StandingStatus { secret: Some(delivered.clone()), ..status.clone() };
         return (written != *status).then(|| write(seen, written));
     }
-    let deliver = || quietly(seen, Call::Deliver { secret: secret.name.clone(), lease: held.clone() });
+    let deliver = || quietly(seen, Call::Deliver { secret: secret.name.clone(), lease: Box::new(held.clone()) });
     if secret.lease.as_ref() != Some(&held.name) {
         return deliver();
     }

@@ -71,10 +71,12 @@ fn out(seen: &Seen, status: &StandingStatus, next: &LeaseFacts, now: Time) -> Ne
     let listed = match place(seen, status, next, None, begun, now) {
         Placed::Not(other) => {
             let failed = matches!(other, Next::Rest { failed: true, .. });
-            return if failed && former && late(&[]) {
-                turn_back(seen, status, "its token could not be handed over in time".into(), now)
-            } else {
-                other
+            let delivered = status.secret.as_ref().is_some_and(|secret| secret.lease.as_ref() == Some(&next.name));
+            return match (failed && late(&[]), former) {
+                (true, true) => turn_back(seen, status, "its token could not be handed over in time".into(), now),
+                // Consumers that cannot be restarted keep nobody else from holding it.
+                (true, false) if delivered => write(seen, promoted(status, next)),
+                _ => other,
             };
         }
         Placed::All(listed) => listed,
@@ -152,7 +154,7 @@ fn place<'a>(
             Some(delivered) if delivered.lease.as_ref() == Some(&lease.name) => {
                 write(seen, StandingStatus { secret: Some(delivered.clone()), ..status.clone() })
             }
-            _ => attempt(seen, Call::Deliver { secret: secret.name.clone(), lease: lease.clone() }),
+            _ => attempt(seen, Call::Deliver { secret: secret.name.clone(), lease: Box::new(lease.clone()) }),
         });
     }
     let Some(listed) = &seen.learned.consumers else {
@@ -168,7 +170,7 @@ fn place<'a>(
             None => consumer.marks.moved(&secret.name, &lease.name),
             Some(_) => consumer.marks.moved_back(&secret.name, &lease.name),
         };
-        let call = Call::Restart { consumer: consumer.clone(), marks };
+        let call = Call::Restart { consumer: Box::new(consumer.clone()), marks };
         if seen.failure_of(&call).is_none() {
             return Placed::Not(Next::Do(call));
         }
@@ -176,8 +178,7 @@ fn place<'a>(
     }
     if failed {
         // It keeps no other from being restarted, and is tried again.
-        let Next::Rest { at, .. } = look_again(begun, now) else { return Placed::All(listed.as_deref()) };
-        return Placed::Not(Next::Rest { at, failed: true });
+        return Placed::Not(Next::Rest { at: Some(soon(begun, now)), failed: true });
     }
     Placed::All(listed.as_deref())
 }
@@ -229,8 +230,11 @@ fn patience(consumers: &[Consumer]) -> i64 {
     all.max().unwrap_or(PATIENCE_SECONDS)
 }
 
-/// Looks again soon; the longer it has taken, the later.
 fn look_again(begun: Time, now: Time) -> Next {
-    let pause = (now.since(begun) / 10).clamp(LOOK_MILLIS.0, LOOK_MILLIS.1);
-    Next::Rest { at: Some(now.plus_millis(pause)), failed: false }
+    Next::Rest { at: Some(soon(begun, now)), failed: false }
+}
+
+/// When consumers are looked at again: the longer it has taken, the later.
+fn soon(begun: Time, now: Time) -> Time {
+    now.plus_millis((now.since(begun) / 10).clamp(LOOK_MILLIS.0, LOOK_MILLIS.1))
 }

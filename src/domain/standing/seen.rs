@@ -31,7 +31,7 @@ pub struct LeaseFacts {
     pub state: State,
     /// Whether something of it may still be good: an account, or a place that is held for one.
     pub live: bool,
-    /// It asks for what the lifecycle declares now.
+    /// What it asks for.
     pub grants: Vec<String>,
     pub ttl: Option<Duration>,
     /// Where the holder works: the namespace that is granted into, if it is one; else the lease's.
@@ -159,13 +159,13 @@ pub enum Call {
     /// Look at the Secret without reading it.
     LookAtSecret { name: String },
     /// Mint a token for the lease and write it into the Secret.
-    Deliver { secret: String, lease: LeaseFacts },
+    Deliver { secret: String, lease: Box<LeaseFacts> },
     /// Delete the Secret, this very one.
     DeleteSecret { name: String, uid: String },
     /// Find the workloads that mount the Secret.
     ListConsumers { secret: String },
     /// Restart one, by what is written of it.
-    Restart { consumer: Consumer, marks: Marks },
+    Restart { consumer: Box<Consumer>, marks: Marks },
     /// Write what is to be remembered; `None`: the credential is gone.
     Write(Option<Box<StandingStatus>>),
 }
@@ -192,7 +192,7 @@ pub enum Next {
     },
 }
 
-/// A sentence for the lifecycle's condition, from the least to the most urgent.
+/// A sentence for the lifecycle's condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     pub reason: LifecycleReason,

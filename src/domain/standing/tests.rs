@@ -261,3 +261,19 @@ fn only_what_is_late_counts_as_overdue() {
     world.run(START + 665_000, |_| {});
     assert!(late(&world));
 }
+
+#[test]
+fn a_consumer_that_cannot_be_restarted_keeps_the_former_lease_and_no_first_one() {
+    let mut world = World::new();
+    world.unwilling = true;
+    world.run(START + 700_000, |_| {});
+    assert_eq!((world.phase(), world.leases.len()), (Some(StandingPhase::Settled), 1), "after ten minutes it is held");
+    let mut world = started();
+    world.unwilling = true;
+    world.lengthen();
+    world.run(START + 600_000, unbroken);
+    assert_eq!((world.phase(), said(&world).1.as_str()), (Some(StandingPhase::RollingOut), "Renewing"));
+    world.run(START + 640_000, unbroken);
+    assert_eq!(world.leases[1].ended.map(|(_, why)| why), Some("RolledBack"));
+    assert_eq!((world.held_by_pods(), world.workload.restarts), (Some(0), 1));
+}

@@ -62,6 +62,8 @@ pub struct World {
     pub refused: Vec<usize>,
     pub calls: Vec<Call>,
     pub faults: Vec<(usize, Fault)>,
+    /// Nothing is restarted.
+    pub unwilling: bool,
     pub memory: Memory,
     /// The most leases that were alive at once.
     pub most: usize,
@@ -93,6 +95,7 @@ impl World {
             refused: vec![],
             calls: vec![],
             faults: vec![],
+            unwilling: false,
             memory: Memory::default(),
             most: 0,
             failures: 0,
@@ -257,6 +260,7 @@ impl World {
                 Answer::Done
             }
             Call::ListConsumers { .. } => Answer::Consumers(Some(vec![self.consumer()])),
+            Call::Restart { .. } if self.unwilling => Answer::Failed(Failure::new(Class::Forbidden, "no")),
             Call::Restart { marks, .. } => {
                 if self.workload.marks.template != marks.template {
                     self.workload.changed = self.now;
