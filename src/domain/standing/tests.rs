@@ -266,6 +266,10 @@ fn only_what_is_late_counts_as_overdue() {
 fn a_consumer_that_cannot_be_restarted_keeps_the_former_lease_and_no_first_one() {
     let mut world = World::new();
     world.unwilling = true;
+    // Long enough that the next one is not due by then.
+    world.lengthen();
+    world.run(START + 590_000, |_| {});
+    assert_eq!(world.phase(), Some(StandingPhase::RollingOut));
     world.run(START + 700_000, |_| {});
     assert_eq!((world.phase(), world.leases.len()), (Some(StandingPhase::Settled), 1), "after ten minutes it is held");
     let mut world = started();
@@ -276,4 +280,28 @@ fn a_consumer_that_cannot_be_restarted_keeps_the_former_lease_and_no_first_one()
     world.run(START + 640_000, unbroken);
     assert_eq!(world.leases[1].ended.map(|(_, why)| why), Some("RolledBack"));
     assert_eq!((world.held_by_pods(), world.workload.restarts), (Some(0), 1));
+}
+
+#[test]
+fn a_workload_that_came_later_goes_back_to_a_template_that_was_never_marked() {
+    let mut world = started();
+    world.workload.forget_marks();
+    world.sick_of = vec![1];
+    world.run(START + 760_000, unbroken);
+    assert_eq!(world.leases[1].ended.map(|(_, why)| why), Some("RolledBack"));
+    assert_eq!(world.held_by_pods(), Some(0));
+    assert!(!world.workload.is_marked(), "its template is what it was: no pod was replaced");
+}
+
+#[test]
+fn a_lease_that_the_watch_lacks_is_looked_up_before_another_takes_its_place() {
+    let mut world = started();
+    world.lengthen();
+    world.run_for(1);
+    assert_eq!(world.phase(), Some(StandingPhase::RollingOut));
+    let mut seen = world.seen();
+    let current = world.leases[0].name.clone();
+    seen.leases.retain(|facts| facts.name != current);
+    let next = super::decide::decide(&seen, Time::from_millis(world.now));
+    assert_eq!(next, super::seen::Next::Do(Call::ReadLease { name: current }));
 }

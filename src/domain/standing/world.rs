@@ -47,6 +47,18 @@ pub struct Workload {
     pub restarts: usize,
 }
 
+impl Workload {
+    /// As if it had been created after the token was delivered: it runs, and was never restarted.
+    pub fn forget_marks(&mut self) {
+        self.marks = Marks::default();
+        self.runs = None;
+    }
+
+    pub fn is_marked(&self) -> bool {
+        self.marks.template.is_some()
+    }
+}
+
 pub struct World {
     pub now: i64,
     pub entry: Option<Standing>,
