@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Condition, DNS_LABEL, Duration, SECRET_NAME, Time,
     quantities::{TTL_MESSAGE, TTL_RULE, WAIT_MESSAGE, WAIT_RULE},
+    standing::StandingStatus,
     workflow::{Standing, Step},
 };
 
@@ -388,7 +389,12 @@ pub struct ServiceAccountLifecycleStatus {
     /// When a lease was last issued. Written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_lease_time: Option<Time>,
-    /// Ready, GrantsAllowed, PoliciesSatisfied, Leasable, AmbientRights; WorkflowAllowed where there is a workflow; Stalled while the spec has to be mended.
+    /// Its standing credentials.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub standing: Vec<StandingStatus>,
+    /// Ready, GrantsAllowed, PoliciesSatisfied, StandingReady, Leasable, AmbientRights; WorkflowAllowed where there is a workflow; Stalled while the spec has to be mended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

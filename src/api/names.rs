@@ -30,6 +30,17 @@ pub const ANNOTATION_STEPS: &str = "leasehold.dev/steps";
 pub const ANNOTATION_ENDS_WITH: &str = "leasehold.dev/ends-with";
 /// Value of [`ANNOTATION_ENDS_WITH`].
 pub const WITH_COMMAND: &str = "command";
+/// Label with the name of the standing credential that a lease or a Secret is for.
+pub const LABEL_STANDING: &str = "leasehold.dev/standing";
+/// Annotation by which a workload lets Leasehold restart it when the Secret of a standing credential that it mounts changes;
+/// value [`RESTART_ALLOWED`].
+pub const ANNOTATION_RESTART: &str = "leasehold.dev/restart";
+/// Value of [`ANNOTATION_RESTART`].
+pub const RESTART_ALLOWED: &str = "Allow";
+/// Annotation of a pod template: which lease it was restarted for, by Secret.
+pub const ANNOTATION_RESTARTED_FOR: &str = "leasehold.dev/restarted-for";
+/// Annotation of a workload: what its template's [`ANNOTATION_RESTARTED_FOR`] said before. Nothing else of a workload is written.
+pub const ANNOTATION_RESTARTED_FROM: &str = "leasehold.dev/restarted-from";
 /// Type of the Secret that delivers a token. Types are immutable, so policy can rest on it where a label would not do.
 pub const SECRET_TYPE: &str = "leasehold.dev/credential";
 

@@ -50,7 +50,7 @@ words! {
         Revoked,
         /// Lease: what its workflow calls when it is issued was done in other systems.
         DependentsUpdated,
-        /// Lease: what its workflow did in other systems is taken back. False until it is: that is tried for ever.
+        /// Lease: what its workflow did in other systems, or what a standing credential's consumers were given, is taken back. False until it is: that is tried for ever.
         RolledBack,
         /// Lease: it is moving towards its next state.
         Reconciling,
@@ -154,6 +154,10 @@ words! {
         GateRefused,
         /// A step at Issue failed for good; what the workflow had done is taken back.
         StepFailed,
+        /// The next lease of its standing credential took its place.
+        Superseded,
+        /// Consumers of its standing credential did not become healthy with it, and were moved back.
+        RolledBack,
         /// An object that is not the lease's has a name that the lease needs.
         NameCollision,
         /// A role changed between the decision and the binding.
@@ -206,6 +210,8 @@ words! {
         Undoing,
         /// RolledBack: every step that was begun is taken back.
         Undone,
+        /// RolledBack: the consumers of the standing credential hold the lease before this one again.
+        MovedBack,
         /// RolledBack: a step could not be taken back yet; the message says which and why. It is tried for ever.
         UndoFailing,
         /// Issued: account, bindings and token are there.
@@ -246,6 +252,22 @@ words! {
         Unknown,
         /// WorkflowAllowed: a system or an operation is not there, or may not be used; the message says which.
         StepInvalid,
+        /// StandingReady: the Secret of every standing credential holds the token of its newest lease.
+        Delivered,
+        /// StandingReady: the next lease is being issued, or consumers are being moved to it; the one before is still good.
+        Renewing,
+        /// StandingReady: no lease is held, and the next one is not issued yet; the message says what it waits for.
+        NotHeld,
+        /// StandingReady: the next lease was refused or failed; the message says why. It is tried again.
+        LeaseFailed,
+        /// StandingReady: consumers did not become healthy with the next lease: they hold the one before again. It is tried again.
+        RolledBack,
+        /// StandingReady: another object has the name of the Secret.
+        NameCollision,
+        /// StandingReady: the Secret could not be written, or a consumer not be restarted; the message says why. It is tried again.
+        DeliveryFailing,
+        /// StandingReady: there is no standing credential any more, and something of one is still to be removed.
+        Withdrawing,
         /// Leasable: leases may be issued.
         Leasable,
         /// Leasable: stopPolicy holds.
@@ -377,9 +399,12 @@ impl EndReason {
             Self::Denied | Self::DecisionDenied | Self::ApprovalTimeout | Self::CreatedUnproven | Self::GateRefused => {
                 Phase::Denied
             }
-            Self::NameCollision | Self::ApprovalStale | Self::MissingRight | Self::Rejected | Self::StepFailed => {
-                Phase::Failed
-            }
+            Self::NameCollision
+            | Self::ApprovalStale
+            | Self::MissingRight
+            | Self::Rejected
+            | Self::StepFailed
+            | Self::RolledBack => Phase::Failed,
             _ => Phase::Revoked,
         }
     }

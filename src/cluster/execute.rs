@@ -21,7 +21,7 @@ use super::{
     render,
     render::Endpoint,
     status::{self, Target},
-    token::{Token, Vault},
+    token::{self, Vault},
 };
 use crate::{
     api::{
@@ -315,17 +315,8 @@ impl Execute {
         let Some(deadline) = seen.deadline() else { return Err(invalid("the lease has no deadline")) };
         let left = deadline.since(now).max(0) / 1000 + 1;
         let audiences = seen.lease.spec.as_ref().map(|s| s.audiences.clone()).unwrap_or_default();
-        let path = format!("{}/token", paths::child_path(&Child::Account, &account.namespace, Some(&account.name)));
-        let reply = self
-            .exchange
-            .send(Ask::new(Method::POST, path).json(&render::token_request(account, audiences, left))?)
-            .await?;
-        if reply.code == StatusCode::NOT_FOUND {
-            return Err(Failure { class: Class::Conflict, ..reply.failure() });
-        }
-        let minted: Minted = reply.decode()?;
-        let token = Token::new(minted.status.token);
-        let facts = TokenFacts { credential_id: token.credential_id(), expires: minted.status.expiration_timestamp };
+        let (token, expires) = token::mint(&self.exchange, account, audiences, left).await?;
+        let facts = TokenFacts { credential_id: token.credential_id(), expires };
         self.vault.keep(&seen.lease.uid, token);
         Ok(Answer::Token(facts))
     }
@@ -411,21 +402,8 @@ impl Execute {
 
 /// The operator's own policy refuses to let it touch a Secret of another type: it is somebody else's. A 403 of any other cause
 /// says nothing about the Secret.
-fn is_strangers_secret(reply: &Reply) -> bool {
+pub(super) fn is_strangers_secret(reply: &Reply) -> bool {
     reply.failure().message.contains("leasehold-secret-self-limit")
-}
-
-/// The part of a TokenRequest's answer that matters. No `Debug`: it holds a token.
-#[derive(Deserialize)]
-struct Minted {
-    status: MintedStatus,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct MintedStatus {
-    token: String,
-    expiration_timestamp: Time,
 }
 
 fn present(metadata: &ObjectMeta) -> Result<Answer, Failure> {
@@ -433,7 +411,7 @@ fn present(metadata: &ObjectMeta) -> Result<Answer, Failure> {
 }
 
 /// Deletes only the object with this UID, and does not answer with the object where nothing holds it.
-fn by_uid(uid: &str) -> DeleteOptions {
+pub(super) fn by_uid(uid: &str) -> DeleteOptions {
     DeleteOptions {
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
         propagation_policy: Some("Background".into()),

@@ -1,6 +1,7 @@
 //! The API server: what is read, what is written, and whether an object is ours.
 
 pub mod client;
+pub mod consumers;
 pub mod exchange;
 pub mod execute;
 pub mod fence;
@@ -8,5 +9,6 @@ pub mod paths;
 pub mod policies;
 pub mod render;
 pub mod rights;
+pub mod standing;
 pub mod status;
 pub mod token;

@@ -85,7 +85,7 @@ fn metadata(child: &Child, seen: &Observed, spec: &CredentialLeaseSpec) -> Optio
     })
 }
 
-fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Vec<OwnerReference> {
+pub(super) fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Vec<OwnerReference> {
     vec![OwnerReference {
         api_version: api_version.into(),
         kind: kind.into(),
@@ -223,17 +223,21 @@ pub fn secret(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Option<Sec
 #[must_use]
 pub fn secret_data(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Option<BTreeMap<String, ByteString>> {
     let facts = seen.memory.token.as_ref()?;
-    let end = seen.deadline()?.min(facts.expires);
-    let namespace = &working_namespace(seen);
+    Some(credential(&working_namespace(seen), token, seen.deadline()?.min(facts.expires), endpoint))
+}
+
+/// The keys of every Secret with a token that is good until `end`; its holder works in this namespace.
+#[must_use]
+pub fn credential(namespace: &str, token: &Token, end: Time, endpoint: &Endpoint) -> BTreeMap<String, ByteString> {
     let kubeconfig = kubeconfig(namespace, token, endpoint);
     let data = [
         ("token", token.expose().to_owned()),
         ("ca.crt", endpoint.ca_pem.clone()),
-        ("namespace", namespace.clone()),
+        ("namespace", namespace.to_owned()),
         ("kubeconfig", kubeconfig),
         ("expirationTime", end.to_string()),
     ];
-    Some(data.map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).into())
+    data.map(|(key, value)| (key.to_owned(), ByteString(value.into_bytes()))).into()
 }
 
 /// Where the holder works: the namespace that is granted into, if it is one; else the lease's.

@@ -5,9 +5,21 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use http::{Method, StatusCode};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::api::names::LeaseUid;
+use super::{
+    exchange::{Ask, Exchange},
+    paths, render,
+};
+use crate::{
+    api::{Time, names::LeaseUid},
+    domain::{
+        call::{Class, Failure},
+        observed::{Child, ObjectId},
+    },
+};
 
 /// A bearer token. It cannot be printed, compared or cloned, and is wiped when it is dropped.
 ///
@@ -35,6 +47,40 @@ impl Token {
         let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
         Some(format!("JTI={}", claims.get("jti")?.as_str()?))
     }
+}
+
+/// The part of a TokenRequest's answer that matters. No `Debug`: it holds a token.
+#[derive(Deserialize)]
+struct Minted {
+    status: MintedStatus,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MintedStatus {
+    token: String,
+    expiration_timestamp: Time,
+}
+
+/// Mints a token for an account, pinned to its UID; with its expiry as the API server set it. `left_seconds`: for how long it is
+/// wanted. The API server gives no token a shorter life than ten minutes, and may give a shorter one than was asked.
+///
+/// # Errors
+/// [`Class::Conflict`] if the account is gone.
+pub async fn mint(
+    exchange: &Exchange,
+    account: &ObjectId,
+    audiences: Vec<String>,
+    left_seconds: i64,
+) -> Result<(Token, Time), Failure> {
+    let path = format!("{}/token", paths::child_path(&Child::Account, &account.namespace, Some(&account.name)));
+    let body = render::token_request(account, audiences, left_seconds);
+    let reply = exchange.send(Ask::new(Method::POST, path).json(&body)?).await?;
+    if reply.code == StatusCode::NOT_FOUND {
+        return Err(Failure { class: Class::Conflict, ..reply.failure() });
+    }
+    let minted: Minted = reply.decode()?;
+    Ok((Token::new(minted.status.token), minted.status.expiration_timestamp))
 }
 
 /// The tokens of this process, one a lease. A token leaves with the proof that it is dead.

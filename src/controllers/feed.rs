@@ -35,6 +35,8 @@ pub struct Outlet {
     pub index: Arc<Index>,
     pub visits: mpsc::UnboundedSender<Wish>,
     pub lifecycles: mpsc::UnboundedSender<(String, String)>,
+    /// The same again, for their standing credentials.
+    pub standing: mpsc::UnboundedSender<(String, String)>,
 }
 
 impl Outlet {
@@ -44,6 +46,7 @@ impl Outlet {
             _ = self.visits.send(wish);
         }
         for lifecycle in wishes.lifecycles {
+            _ = self.standing.send(lifecycle.clone());
             _ = self.lifecycles.send(lifecycle);
         }
     }

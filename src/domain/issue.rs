@@ -7,7 +7,7 @@ use super::{
     decide::{attempt, until_end},
     ending,
     observed::{Child, Enforcement, Known, LifecycleSeen, Observed},
-    rbac, report, request,
+    rbac, report, request, standing,
     steps::{self, Progress},
     terms,
 };
@@ -103,7 +103,8 @@ fn questions(seen: &Observed) -> Vec<Call> {
     if waits_for_others(seen) {
         return calls;
     }
-    if seen.learned.access.is_none() {
+    // Nobody asked for a standing credential: its lifecycle says that it must be there, and a rule compares the two.
+    if seen.learned.access.is_none() && !standing::is_standing(seen) {
         calls.push(Call::CheckAccess);
     }
     if seen.learned.violations.is_none() && !terms.validations.is_empty() {
@@ -226,6 +227,7 @@ fn roles(seen: &Observed) -> Option<Next> {
         .map(|g| Call::ReadRole { grant: g.clone() })
         .collect();
     match seen.lease.spec.as_ref().map(|s| s.delivery.kind) {
+        _ if standing::is_standing(seen) => {}
         Some(DeliveryType::Secret) if seen.memory.token.is_none() => {
             calls.extend(seen.present(&Child::Account).map(|id| Call::MintToken { account: id.clone() }));
         }
@@ -269,6 +271,10 @@ pub fn stale(seen: &Observed) -> Option<String> {
 }
 
 fn delivery(seen: &Observed) -> Option<Next> {
+    if standing::is_standing(seen) {
+        // Its token goes into the Secret of the standing credential, once it is active.
+        return None;
+    }
     let last = match seen.lease.spec.as_ref()?.delivery.kind {
         DeliveryType::Secret => Child::Secret,
         DeliveryType::TokenRequest => Child::MintBinding,

@@ -131,6 +131,7 @@ fn lifecycle(seen: &mut Observed, found: Option<crate::api::ServiceAccountLifecy
             uid: object.metadata.uid.unwrap_or_default(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             spec: object.spec,
+            standing: object.status.map(|status| status.standing).unwrap_or_default(),
             confirmed: true,
         })),
     };

@@ -19,6 +19,7 @@ use crate::api::{
     lifecycle::{DeliveryType, RoleRef},
     names::{self, LeaseUid},
     reasons::EndReason,
+    standing::StandingStatus,
     status::{CredentialLeaseStatus, PolicyRule},
 };
 
@@ -118,6 +119,8 @@ pub struct LifecycleFacts {
     pub uid: String,
     pub deleting: bool,
     pub spec: ServiceAccountLifecycleSpec,
+    /// Where its standing credentials are, as its status says.
+    pub standing: Vec<StandingStatus>,
     /// Read from the API server in this visit, not from a watch that may lag.
     pub confirmed: bool,
 }
@@ -500,7 +503,9 @@ pub fn secret_known(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Op
     if let Some(known) = &memory.secret {
         return Some(known.clone());
     }
-    let delivers = lease.spec.as_ref().is_some_and(|s| s.delivery.kind == DeliveryType::Secret);
+    // The Secret of a standing credential is its lifecycle's, not the lease's.
+    let delivers =
+        lease.spec.as_ref().is_some_and(|s| s.delivery.kind == DeliveryType::Secret && s.standing_ref.is_none());
     // An earlier process may have delivered and died before it could say so.
     (delivers && has_account).then_some(Known::Unknown)
 }

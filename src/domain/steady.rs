@@ -6,7 +6,7 @@ use super::{
     decide::attempt,
     ending, issue,
     observed::{Child, Control, LifecycleSeen, Observed},
-    report,
+    report, standing,
     steps::{self, Progress},
 };
 use crate::api::{Time, workflow::StepTime};
@@ -19,6 +19,10 @@ pub const SECRET_PROBE_MILLIS: i64 = 60_000;
 pub fn rest(seen: &Observed, now: Time) -> Next {
     let mut wishes = vec![(Lane::End, end_of(seen, now))];
     if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
+        return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
+    }
+    if standing::to_be_confirmed(seen) {
+        // The lifecycle's watch may lag behind that of the lease.
         return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
     }
     let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);

@@ -7,7 +7,7 @@ use std::fmt;
 use super::{
     guards::{self, Bound, Effective, Guard, Scope},
     observed::{LifecycleFacts, LifecycleSeen, Observed},
-    workflow,
+    standing, workflow,
 };
 use crate::api::{
     CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
@@ -49,6 +49,7 @@ pub enum Refusal {
     SecretNameNotAllowed { asked: String, allowed: Vec<String>, with: Vec<String> },
     AudienceNotAllowed { asked: String, allowed: Vec<String>, with: Vec<String> },
     RequesterMayNotLease { username: String, lifecycle: String },
+    NotStanding { name: String, why: &'static str },
     TooManyActive { max: Bound<i32> },
     TooManyForRequester { max: Bound<i32>, username: String },
     StepInvalid { step: String, why: String },
@@ -177,6 +178,7 @@ impl fmt::Display for Refusal {
                 f,
                 "{username} may not lease {lifecycle}: ask for a Role with verb lease on serviceaccountlifecycles {lifecycle}, bound to you or to a group that does not begin with system:"
             ),
+            Self::NotStanding { name, why } => write!(f, "it is not a lease of standing credential {name}: {why}"),
             Self::TooManyActive { max } => write!(
                 f,
                 "{} leases of this lifecycle are active, the most it allows (maxActive{}): wait for one to end",
@@ -222,6 +224,7 @@ const RULES: &[Rule] = &[
     delivery,
     audiences,
     access,
+    standing,
     quotas,
     steps,
     validations,
@@ -338,8 +341,8 @@ fn delivery(r: &Request) -> Vec<Refusal> {
             with: terms.narrowed_by.clone(),
         });
     }
-    if let Some(secret) =
-        asked.secret.as_ref().filter(|s| asked.kind == DeliveryType::Secret && !terms.secret_names.contains(&s.name))
+    let chosen = asked.secret.as_ref().filter(|_| r.spec.standing_ref.is_none());
+    if let Some(secret) = chosen.filter(|s| asked.kind == DeliveryType::Secret && !terms.secret_names.contains(&s.name))
     {
         out.push(Refusal::SecretNameNotAllowed {
             asked: secret.name.clone(),
@@ -369,6 +372,13 @@ fn access(r: &Request) -> Vec<Refusal> {
         }],
         _ => vec![],
     }
+}
+
+/// A lease of a standing credential is what its lifecycle declares, and one of the two that its status names.
+fn standing(r: &Request) -> Vec<Refusal> {
+    let Some(of) = r.spec.standing_ref.as_ref() else { return vec![] };
+    let why = standing::unfounded(r.seen, r.spec, r.lifecycle);
+    why.map(|why| Refusal::NotStanding { name: of.name.clone(), why }).into_iter().collect()
 }
 
 /// Checked here so that a refusal names every reason at once; the place itself is taken by `Call::Reserve`, which is exact.

@@ -23,6 +23,7 @@ use super::{
 use crate::api::{
     Time,
     names::{self, LeaseUid},
+    standing::StandingStatus,
     status::{CredentialLeaseStatus, PolicyRule},
     workflow::StepTime,
 };
@@ -65,6 +66,11 @@ pub struct World {
     pub lifecycle_uid: String,
     /// Whether the watch has the lifecycle; a GET always finds it.
     pub lifecycle_watched: bool,
+    /// What the lease says it was made for: a standing credential of this name.
+    pub standing_ref: Option<&'static str>,
+    /// What the watch has of the lifecycle's status; a GET answers `standing_now`, where that is set.
+    pub standing: Vec<StandingStatus>,
+    pub standing_now: Option<Vec<StandingStatus>>,
     pub rules: Vec<PolicyRule>,
     /// What a GET of the role answers from now on, where it differs from what a watch has.
     pub rules_now: Option<Vec<PolicyRule>>,
@@ -133,6 +139,9 @@ impl World {
             })),
             lifecycle_uid: "lifecycle".into(),
             lifecycle_watched: true,
+            standing_ref: None,
+            standing: vec![],
+            standing_now: None,
             rules: vec![rule(&["get"])],
             rules_now: None,
             roles_watched: true,
@@ -186,6 +195,11 @@ impl World {
             "delivery": {"type": self.delivery}, "completionRef": job,
             "requestedBy": {"username": "ci"},
         });
+        if let Some(name) = self.standing_ref {
+            spec["standingRef"] = json!({"name": name});
+            spec["delivery"] = json!({"type": "Secret", "secret": {"name": "held"}});
+            spec["requestedBy"] = json!({"username": names::OPERATOR_USERNAME});
+        }
         if let Some(at) = self.not_before {
             spec["notBefore"] = json!(Time::from_millis(START + at * 1000).to_string());
         }
@@ -212,6 +226,7 @@ impl World {
                 uid: self.lifecycle_uid.clone(),
                 deleting: false,
                 spec: serde_json::from_value(spec.clone()).unwrap(),
+                standing: self.standing.clone(),
                 confirmed: false,
             })),
         };
@@ -317,7 +332,8 @@ impl World {
             Call::Reserve => Answer::Reserved,
             Call::ReadLifecycle => Answer::Lifecycle(self.lifecycle.as_ref().map(|spec| {
                 let metadata = json!({"name": "lc", "namespace": "ns", "uid": self.lifecycle_uid});
-                let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle", "metadata": metadata, "spec": spec});
+                let status = json!({"standing": self.standing_now.as_ref().unwrap_or(&self.standing)});
+                let object = json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle", "metadata": metadata, "spec": spec, "status": status});
                 Box::new(serde_json::from_value(object).unwrap())
             })),
             Call::ReadRole { .. } => Answer::Role(Some(self.role(true))),

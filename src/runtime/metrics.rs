@@ -69,6 +69,9 @@ const RESOURCES: &[&str] = &[
     "serviceaccountlifecycles",
     "serviceaccounts",
     "secrets",
+    "deployments",
+    "statefulsets",
+    "daemonsets",
     "jobs",
     "roles",
     "clusterroles",
@@ -124,6 +127,7 @@ pub struct Metrics {
     overdue: Gauge,
     queue: Family<LaneLabel, Gauge>,
     failing: Gauge,
+    standing: Gauge,
     enforced: Gauge,
     tokens: Gauge,
     panics: Counter<u64, AtomicU64>,
@@ -155,6 +159,7 @@ impl Metrics {
             overdue: Gauge::default(),
             queue: Family::default(),
             failing: Gauge::default(),
+            standing: Gauge::default(),
             enforced: Gauge::default(),
             tokens: Gauge::default(),
             panics: Counter::default(),
@@ -198,6 +203,11 @@ impl Metrics {
             metrics.failing.clone(),
         );
         registry.register(
+            "standing_overdue",
+            "Standing credentials that nothing is held of, or whose next lease is late, for more than a minute",
+            metrics.standing.clone(),
+        );
+        registry.register(
             "policies_enforced",
             "Whether the admission policies that Leasehold rests on are in force (1) or not (0)",
             metrics.enforced.clone(),
@@ -239,6 +249,11 @@ impl Metrics {
     /// A credential became usable so many milliseconds after its lease was created.
     pub fn issued(&self, millis: i64) {
         self.issue.observe(secs(millis));
+    }
+
+    /// How many standing credentials are late.
+    pub fn standing_overdue(&self, count: usize) {
+        self.standing.set(number(count));
     }
 
     /// A lease ended.

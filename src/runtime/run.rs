@@ -26,6 +26,7 @@ use crate::{
         execute::Execute,
         policies::{Probe, Shipped},
         render::Endpoint,
+        standing::Keeper,
         token::Vault,
     },
     controllers::{
@@ -35,7 +36,7 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::Index,
-        lifecycles, policies, sweep, systems, tasks, visit,
+        lifecycles, policies, standing, sweep, systems, tasks, visit,
         work::{Calls, With},
     },
     domain::{agenda::Widths, observed},
@@ -85,7 +86,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let endpoint = Endpoint { server, ca_pem: cluster.ca_pem.clone() };
     let (visits, wishes) = mpsc::unbounded_channel();
     let (dirty, changed) = mpsc::unbounded_channel();
-    let outlet = Outlet { index: index.clone(), visits, lifecycles: dirty };
+    let (moved, moving) = mpsc::unbounded_channel();
+    let outlet = Outlet { index: index.clone(), visits, lifecycles: dirty, standing: moved };
     let beat = Arc::new(AtomicI64::new(0));
 
     let (bound, serving) = health::serve(
@@ -144,6 +146,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         require_policy: settings.require_policy,
     };
     background.spawn(lifecycles::run(reconcile, changed));
+    let standing = standing::Context {
+        clock: clock.clone(),
+        index: index.clone(),
+        exchange: exchange.clone(),
+        keeper: Keeper::new(exchange.clone(), endpoint.clone()),
+        metrics: metrics.clone(),
+    };
+    background.spawn(standing::run(standing, moving));
 
     let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint.clone()));
     background.spawn(sweep::run(index.clone(), execute.clone(), clock.clone()));

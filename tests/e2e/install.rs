@@ -63,6 +63,8 @@ fn every_sample_runs_as_it_is_and_applied_again_is_unchanged() {
             let args = ["wait", "--for=condition=Active", "--timeout=60s", "-n", "payments", "credentiallease", lease];
             lab.kubectl(&args, None).await?;
         }
+        let args = ["wait", "--for=condition=StandingReady", "--timeout=60s", "-n", "payments", "sal", "ledger-agent"];
+        lab.kubectl(&args, None).await?;
         Ok(())
     });
 }

@@ -120,6 +120,7 @@ fn observed(
         uid: String::new(),
         deleting: lifecycle.metadata.deletion_timestamp.is_some(),
         spec: lifecycle.spec.clone(),
+        standing: vec![],
         confirmed: true,
     };
     Some(Observed {

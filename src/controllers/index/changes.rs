@@ -59,9 +59,11 @@ impl Index {
     pub fn lease_deleted(&self, uid: &str) -> Wishes {
         let Some(uid) = LeaseUid::parse(uid) else { return Wishes::default() };
         let mut inner = self.inner();
-        inner
-            .mark(&uid, Presence::Gone)
-            .map_or_else(Wishes::default, |namespace| Wishes::visit(uid, &namespace, Lane::End))
+        let Some(namespace) = inner.mark(&uid, Presence::Gone) else { return Wishes::default() };
+        // Its successor is asked for by its lifecycle.
+        let standing = inner.leases.get(&uid).filter(|row| row.standing.is_some());
+        let lifecycles = standing.map(|row| (row.namespace.clone(), row.lifecycle.clone())).into_iter().collect();
+        Wishes { lifecycles, ..Wishes::visit(uid, &namespace, Lane::End) }
     }
 
     /// A lifecycle was created or changed.
@@ -78,6 +80,7 @@ impl Index {
                     r.object.metadata.uid.clone(),
                     r.object.metadata.generation,
                     r.object.metadata.deletion_timestamp.is_some(),
+                    r.object.status.as_ref().map(|status| status.standing.clone()).unwrap_or_default(),
                 )
             };
             identity(&old) == identity(&new)

@@ -4,7 +4,7 @@
 //! resourceVersion than what is known, or for an object that we deleted, is ignored.
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
-//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `quota`, `records`.
+//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`.
 
 mod answers;
 mod changes;
@@ -16,6 +16,7 @@ mod quota;
 mod records;
 mod rows;
 mod sources;
+mod standing;
 mod systems;
 mod tasks;
 mod wake;

@@ -97,6 +97,7 @@ impl Inner {
                 deleting: row.object.metadata.deletion_timestamp.is_some()
                     || self.namespaces.get(&key.0).is_some_and(|n| n.terminating),
                 spec: row.object.spec.clone(),
+                standing: row.object.status.as_ref().map(|status| status.standing.clone()).unwrap_or_default(),
                 confirmed: false,
             })),
             None if self.synced.contains(&Source::Lifecycles) => LifecycleSeen::Absent { confirmed: false },

@@ -23,6 +23,8 @@ pub(super) struct Row {
     pub(super) name: String,
     pub(super) lifecycle: String,
     pub(super) requester: String,
+    /// The standing credential it was made for.
+    pub(super) standing: Option<String>,
     pub(super) presence: Presence,
     /// Not there for a lease of which only its objects are known, or that cannot be decoded.
     pub(super) packed: Option<Packed>,
@@ -76,6 +78,7 @@ impl Row {
             name: name.to_owned(),
             lifecycle: String::new(),
             requester: String::new(),
+            standing: None,
             presence: Presence::Unconfirmed,
             packed: None,
             version: 0,
@@ -155,6 +158,7 @@ impl Inner {
         row.name = name;
         row.lifecycle = lifecycle.1;
         row.requester.clone_from(&lease.spec.requested_by.username);
+        row.standing = lease.spec.standing_ref.as_ref().map(|standing| standing.name.clone());
         row.version = version;
         row.created = metadata.creation_timestamp.as_ref().map_or(Time::from_millis(0), Time::from);
         row.presence = if metadata.deletion_timestamp.is_some() { Presence::Deleting } else { Presence::Exists };

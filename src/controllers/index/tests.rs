@@ -202,3 +202,28 @@ fn leases_of_an_earlier_lifecycle_of_the_name_are_not_the_new_ones() {
     _ = index.lifecycle_applied(serde_json::from_value(lifecycle).unwrap());
     assert_eq!(index.counters("ns", "lc").1, None);
 }
+
+#[test]
+fn a_standing_credential_is_looked_at_when_its_lease_is_deleted_and_not_before_everything_is_listed() {
+    let standing = |index: &Index| {
+        let lease: CredentialLease = serde_json::from_value(json!({
+            "apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease",
+            "metadata": {"name": "standing-agent-1", "namespace": "ns", "uid": UID, "resourceVersion": "7"},
+            "spec": {"lifecycleRef": {"name": "lc"}, "reason": "r", "delivery": {"type": "Secret"},
+                "standingRef": {"name": "agent"}, "requestedBy": {"username": names::OPERATOR_USERNAME}},
+        }))
+        .unwrap();
+        _ = index.lease_applied(&lease);
+    };
+    let index = started();
+    standing(&index);
+    assert!(index.with_standing("ns", "lc").is_none(), "nobody knows yet which leases live");
+    let index = synced();
+    standing(&index);
+    let key = ("ns".to_owned(), "lc".to_owned());
+    assert_eq!(index.standing_leases("ns", "lc", "agent").len(), 1);
+    assert!(index.standing_leases("ns", "lc", "other").is_empty());
+    assert_eq!(index.lease_deleted(UID).lifecycles, [key]);
+    let left = index.standing_leases("ns", "lc", "agent");
+    assert_eq!(left[0].state, crate::domain::standing::seen::State::Ended);
+}

@@ -11,9 +11,13 @@ use crate::{
         workflow::StepTime,
     },
     domain::{
-        agreement, guards, issue,
+        agreement,
+        call::Call,
+        guards, issue,
         observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
-        rbac, steps, task,
+        rbac,
+        standing::{self, Succession},
+        steps, task,
         terms::{self, Refusal},
     },
 };
@@ -158,8 +162,26 @@ fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
     lifecycle_over(seen, now)
         .or_else(|| policy_against(seen, now))
         .or_else(|| grants_changed(seen, now))
-        .or_else(|| children_gone(seen, now))
+        .or_else(|| succeeded(seen, now))
+        .or_else(|| if confirms_first(seen) { None } else { children_gone(seen, now) })
         .or_else(|| unanswered_while_active(seen, now))
+}
+
+/// What is missing of a lease that seems to be left behind was, for all that is known, taken down by an earlier self: which it
+/// is will be known in this visit, unless the question fails.
+fn confirms_first(seen: &Observed) -> bool {
+    standing::to_be_confirmed(seen) && seen.failure_of(&Call::ReadLifecycle).is_none()
+}
+
+/// It was made for a standing credential that is held by another lease by now, as the API server itself has confirmed.
+fn succeeded(seen: &Observed, now: Time) -> Option<End> {
+    seen.lifecycle().filter(|l| l.confirmed)?;
+    Some(match standing::succession(seen)? {
+        Succession::Superseded => {
+            End::new(EndReason::Superseded, now, "its standing credential is held by another lease, or by none")
+        }
+        Succession::RolledBack(why) => End::new(EndReason::RolledBack, now, why),
+    })
 }
 
 /// Keeps the cause that was seen first: taking a lease down changes what could be taken for a cause.

@@ -88,6 +88,12 @@ fn offline_note(outlives: Option<Time>) -> String {
 
 fn delivered(seen: &Observed) -> String {
     let account = seen.present(&Child::Account).map(|id| id.name.clone()).unwrap_or_default();
+    if let Some(of) = seen.lease.spec.as_ref().and_then(|s| s.standing_ref.as_ref()) {
+        return format!(
+            "account and bindings are there; the token goes into the Secret of standing credential {}",
+            of.name
+        );
+    }
     match seen.secret_name() {
         Some(name) => format!(
             "the token is in Secret {name}, readable by everyone with get on secrets in namespace {}",

@@ -88,6 +88,16 @@ fn record_end(draft: &mut Draft, end: &End) {
         EndReason::StepFailed => {
             draft.record(Happening::Failed, &format!("{}: {}", EndReason::StepFailed, end.message));
         }
+        EndReason::RolledBack => {
+            draft
+                .condition(
+                    ConditionType::RolledBack,
+                    ConditionStatus::True,
+                    LeaseReason::MovedBack.as_str(),
+                    end.message.clone(),
+                )
+                .record_at(Happening::Ended, end.at, OPERATOR, &format!("{}: {}", end.reason, end.message));
+        }
         reason if reason.phase() == Phase::Failed => {
             // Issuing only begins, and can only fail, after the terms were met.
             if seen_agreed(draft.seen) {

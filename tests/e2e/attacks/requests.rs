@@ -10,6 +10,8 @@ use super::{
     table::{Plan, Table},
 };
 
+const OPERATOR: &str = "system:serviceaccount:leasehold-system:leasehold";
+
 fn ask(g: &Ground, requested_by: Value) -> Call {
     Call::post(leases(&g.namespace), lease(&fresh("ask"), requested_by))
 }
@@ -75,6 +77,18 @@ pub fn request() -> Table {
         })
         .attack("14", Infiltrator, "asks with the group of the issuing namespace", |g| {
             ask(g, json!({"username": "infiltrator"}))
+        })
+        .attack("14", Dev, "asks for a standing credential", |g| {
+            Call::post(leases(&g.namespace), standing_lease(json!({"username": "dev", "groups": ["dev", "ops"]})))
+        })
+        .attack("3", Operator, "asks for a lease that no lifecycle declares", |g| ask(g, json!({"username": OPERATOR})))
+        .attack("3", Operator, "asks for a standing credential that it could mint for beside its Secret", |g| {
+            let mut lease = standing_lease(json!({"username": OPERATOR}));
+            lease["spec"]["delivery"] = json!({"type": "TokenRequest"});
+            Call::post(leases(&g.namespace), lease)
+        })
+        .lawful(Operator, "asks for a standing credential", |g| {
+            Call::post(leases(&g.namespace), standing_lease(json!({"username": OPERATOR})))
         })
         .lawful(Dev, "username and groups in any order", |g| dev(g, json!({"groups": ["ops", "dev"]})))
         .lawful(Ci, "everything its token says", |g| ask(g, ci(g, json!({}))))

@@ -50,7 +50,6 @@ fn beyond(opted_in: &str, stranger: &str) -> Vec<(&'static str, Call)> {
             Call::post(core(opted_in, "serviceaccounts/default/token"), token_request(600, &[])),
         ),
         ("delivers where nobody opted in", Call::post(core(stranger, "secrets"), delivered("x"))),
-        ("raises a lease", Call::post(leases(opted_in), lease("x", json!({"username": "x"})))),
         ("writes a lifecycle", Call::post(lifecycles(opted_in), lifecycle("x", json!([])))),
         (
             "says a word of its own",

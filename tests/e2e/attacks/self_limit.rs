@@ -161,6 +161,16 @@ fn scaled(g: &Ground) -> Plan {
         .after(Admin, Call::post(apps(&g.namespace, "deployments"), workload(&name, "deployments")))
 }
 
+/// Restarts a workload of its own that does not say it may be restarted.
+fn unwilling(g: &Ground) -> Plan {
+    let name = fresh("w");
+    let mut silent = workload(&name, "deployments");
+    silent["metadata"] = json!({"name": name});
+    let now = json!({"annotations": {"leasehold.dev/restarted-for": fresh("now")}});
+    Call::patch(on(g, "deployments", &name), template(json!({"metadata": now})))
+        .after(Admin, Call::post(apps(&g.namespace, "deployments"), silent))
+}
+
 /// S5.
 pub fn restart() -> Table {
     const ALL: [(&str, &str); 3] = [("deployments", "web"), ("statefulsets", "db"), ("daemonsets", "agent")];
@@ -183,6 +193,10 @@ pub fn restart() -> Table {
             Call::patch(on(g, "deployments", "web"), template(metadata(inject)))
         })
         .attack("4", Operator, "scales", scaled)
+        .attack("4", Operator, "restarts one that does not say it may", unwilling)
+        .attack("4", Operator, "has itself allowed to restart one", move |g| {
+            Call::patch(on(g, "deployments", "web"), metadata(json!({"annotations": {"x": fresh("x")}})))
+        })
         // A dry run: where it succeeds, the namespace could never end.
         .attack("4", Operator, "holds a workload by a finalizer", move |g| {
             Call::patch(on(g, "daemonsets", "agent?dryRun=All"), metadata(json!({"finalizers": ["example.com/x"]})))
@@ -193,8 +207,10 @@ pub fn restart() -> Table {
         .lawful(Tenant, "runs another image", |g| Call::strategic(on(g, "deployments", "web"), image()));
     ALL.into_iter().fold(table, |table, (kind, name)| {
         table.lawful(Operator, format!("restarts one of {kind}"), move |g| {
-            let now = json!({"annotations": {"kubectl.kubernetes.io/restartedAt": fresh("now")}});
-            Call::patch(on(g, kind, name), template(metadata(now)))
+            let now = json!({"annotations": {"leasehold.dev/restarted-for": fresh("now")}});
+            let mut patch = template(metadata(now));
+            patch["metadata"] = json!({"annotations": {"leasehold.dev/restarted-from": fresh("before")}});
+            Call::patch(on(g, kind, name), patch)
         })
     })
 }

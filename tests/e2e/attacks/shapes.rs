@@ -139,7 +139,7 @@ pub fn workload(name: &str, kind: &str) -> Value {
         }
         _ => spec["replicas"] = json!(0),
     }
-    json!({"metadata": {"name": name}, "spec": spec})
+    json!({"metadata": {"name": name, "annotations": {"leasehold.dev/restart": "Allow"}}, "spec": spec})
 }
 
 pub fn grant(name: &str, kind: &str, role: &str) -> Value {
@@ -163,6 +163,14 @@ pub fn lease(name: &str, requested_by: Value) -> Value {
         "lifecycleRef": {"name": "nightly"}, "grants": ["read"], "ttl": "10m", "reason": "an attack",
         "delivery": {"type": "TokenRequest"}, "requestedBy": requested_by,
     }})
+}
+
+/// A lease of a standing credential of lifecycle `nightly`, as the operator asks for it.
+pub fn standing_lease(requested_by: Value) -> Value {
+    let mut lease = lease(&fresh("standing-agent"), requested_by);
+    lease["spec"]["standingRef"] = json!({"name": "agent"});
+    lease["spec"]["delivery"] = json!({"type": "Secret", "secret": {"name": "agent"}});
+    lease
 }
 
 /// A decision about a lease of lifecycle `nightly`.
