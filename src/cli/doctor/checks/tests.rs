@@ -92,7 +92,7 @@ fn every_fault_is_found_and_says_what_to_do() {
         (Level::Warn, "clock: the clock here is 19 s ahead of", |s| {
             s.clocks = Ok((s.now, s.now.plus_millis(-20_000), s.now))
         }),
-        (Level::Fail, "kinds: leasehold.dev does not serve CredentialLease,", |s| s.kinds = Ok(None)),
+        (Level::Fail, "kinds: leasehold.dev does not serve ConnectedSystem, CredentialLease,", |s| s.kinds = Ok(None)),
         (Level::Fail, "namespaces: leasehold-leases is missing", |s| {
             s.namespaces = Ok(vec!["leasehold-system".into()])
         }),
