@@ -26,6 +26,8 @@ pub const MANAGER: &str = "leasehold";
 pub const ANNOTATION_LEASE: &str = "leasehold.dev/lease";
 /// Annotation of a ledger: the names of the steps that it tells how to take back, in their order, separated by commas.
 pub const ANNOTATION_STEPS: &str = "leasehold.dev/steps";
+/// Annotation of a ledger: the digest of the workflow that it was written for.
+pub const ANNOTATION_WORKFLOW: &str = "leasehold.dev/workflow-digest";
 /// Annotation of a lease that ends with the command it was made for (value [`WITH_COMMAND`]): no other command uses it.
 pub const ANNOTATION_ENDS_WITH: &str = "leasehold.dev/ends-with";
 /// Value of [`ANNOTATION_ENDS_WITH`].

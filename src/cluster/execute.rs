@@ -35,7 +35,7 @@ use crate::{
         call::{Answer, Call, Class, Failure},
         independence,
         observed::{Child, DeciderSeen, ObjectId, Observed, RoleSeen, TokenFacts},
-        rbac,
+        rbac, steps,
     },
 };
 
@@ -227,7 +227,15 @@ impl Execute {
         if !fence::is_of(&metadata, &seen.lease.uid) {
             return Ok(Answer::Stranger);
         }
-        let Some(ours) = ours else { return present(&metadata) };
+        let Some(ours) = ours else {
+            let written = metadata.annotations.as_ref().and_then(|a| a.get(names::ANNOTATION_WORKFLOW));
+            if *child == Child::Ledger && written != steps::workflow_digest(seen).as_ref() {
+                return Ok(Answer::Outdated(
+                    fence::identity(&metadata).ok_or_else(|| transient("the answer names no object"))?,
+                ));
+            }
+            return present(&metadata);
+        };
         let found: RoleBinding = reply.decode()?;
         if fence::same_binding(&found, &ours) {
             present(&metadata)

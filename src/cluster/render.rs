@@ -20,6 +20,7 @@ use crate::{
     domain::{
         independence::Way,
         observed::{Child, ObjectId, Observed},
+        steps,
     },
 };
 
@@ -100,7 +101,9 @@ pub(super) fn owner(api_version: &str, kind: &str, name: &str, uid: &str) -> Vec
 pub fn ledger(seen: &Observed, undos: &[(String, String)]) -> Option<ConfigMap> {
     let mut metadata = metadata(&Child::Ledger, seen, seen.lease.spec.as_ref()?)?;
     let names: Vec<&str> = undos.iter().map(|(name, _)| name.as_str()).collect();
-    metadata.annotations.get_or_insert_default().insert(names::ANNOTATION_STEPS.to_owned(), names.join(","));
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(names::ANNOTATION_STEPS.to_owned(), names.join(","));
+    annotations.insert(names::ANNOTATION_WORKFLOW.to_owned(), steps::workflow_digest(seen)?);
     Some(ConfigMap {
         metadata,
         data: Some(undos.iter().cloned().collect()),

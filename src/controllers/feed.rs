@@ -317,7 +317,7 @@ async fn children<K>(
                 let annotation =
                     |name: &str| metadata.annotations.as_ref().and_then(|a| a.get(name)).map(String::as_str);
                 if let Some(steps) = annotation(names::ANNOTATION_STEPS).filter(|_| kind == Kind::Ledger) {
-                    index.ledger_tells(&lease, steps);
+                    index.ledger_tells(&lease, steps, annotation(names::ANNOTATION_WORKFLOW));
                 }
                 index.child_applied(kind, lease, child, id, annotation(names::ANNOTATION_LEASE))
             }

@@ -104,6 +104,15 @@ struct PodStatus {
     phase: Option<String>,
     #[serde(default)]
     container_statuses: Vec<ContainerStatus>,
+    #[serde(default)]
+    conditions: Vec<PodCondition>,
+    start_time: Option<KubeTime>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodCondition {
+    last_transition_time: Option<KubeTime>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,7 +134,7 @@ struct Terminated {
 
 impl Ends for PodStatus {
     /// A Pod has ended in phase Succeeded or Failed (core/v1, PodStatus.phase), when its last container did; an evicted one
-    /// tells of no container, and has ended when it is seen.
+    /// tells of no container, and ended when its conditions changed last.
     fn end(&self) -> Option<TaskEnd> {
         let completed = match self.phase.as_deref() {
             Some("Succeeded") => true,
@@ -133,7 +142,10 @@ impl Ends for PodStatus {
             _ => return None,
         };
         let finished = |c: &ContainerStatus| c.state.terminated.as_ref()?.finished_at.as_ref().map(Time::from);
-        let at = self.container_statuses.iter().filter_map(finished).max();
+        let ended = self.container_statuses.iter().filter_map(finished).max();
+        let changed = || self.conditions.iter().filter_map(|c| c.last_transition_time.as_ref().map(Time::from)).max();
+        let at = ended.or_else(changed).or_else(|| self.start_time.as_ref().map(Time::from));
+        // One that tells no time at all has ended by the time it is seen.
         Some(TaskEnd { completed, at: at.unwrap_or(Time::from_millis(i64::MAX)) })
     }
 }

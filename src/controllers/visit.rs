@@ -115,7 +115,7 @@ async fn answer(context: &Context, seen: &Observed, call: &Call, now: Time) -> A
         Call::Reserve => context.index.reserve(&seen.lease.uid).map_or(Answer::Reserved, Answer::Full),
         Call::Evaluate => evaluate(context, seen, now).await,
         Call::Record(_) => Answer::Done,
-        Call::Start { task, tries } => context.calls.start(seen, task, *tries, now),
+        Call::Start { task, tries, document } => context.calls.start(seen, task, (*tries, document), now),
         Call::Create(Child::Ledger) => context.calls.write_ledger(seen, now).await,
         _ => context.execute.perform(seen, call, now).await,
     }

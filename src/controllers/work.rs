@@ -29,7 +29,7 @@ use crate::{
     },
     runtime::clock::Clock,
     systems::{
-        Request, Systems,
+        Problem, Request, Systems,
         facts::{self, Facts, TokenFact},
     },
 };
@@ -58,6 +58,7 @@ pub struct Calls {
 struct Job {
     task: Task,
     tries: i32,
+    document: String,
     key: String,
     step: Option<ResolvedStep>,
     facts: Option<Facts>,
@@ -88,7 +89,11 @@ impl Calls {
     pub fn tell(&self, seen: &mut Observed, now: Time) {
         seen.works = self.of(&seen.lease.uid);
         if seen.lease.spec.is_none() && seen.lease.status.steps.is_empty() {
-            seen.lease.status.steps = steps::from_ledger(&self.with.index.ledger(&seen.lease.uid), &seen.works, now);
+            seen.lease.status.steps =
+                steps::from_ledger(&self.with.index.ledger(&seen.lease.uid).steps, &seen.works, now);
+        }
+        if seen.memory.ledger.is_none() {
+            seen.memory.ledger = self.with.index.ledger(&seen.lease.uid).workflow;
         }
     }
 
@@ -98,31 +103,32 @@ impl Calls {
     }
 
     /// Starts a call.
-    pub fn start(self: &Arc<Self>, seen: &Observed, task: &Task, tries: i32, now: Time) -> Answer {
+    pub fn start(self: &Arc<Self>, seen: &Observed, task: &Task, (tries, document): (i32, &str), now: Time) -> Answer {
         let step = steps::of(seen).into_iter().find(|s| s.name == task.step);
         let ended = seen.lease.status.end_time.is_some();
-        let suffix = if task.part == Part::Undo { "/undo" } else { "" };
+        let calls = {
+            let mut board = self.board();
+            let works = board.entry(seen.lease.uid.clone()).or_default();
+            let again = works.get(task).filter(|work| work.tries == tries && work.document == document);
+            let calls = again.map_or(1, |work| work.calls.saturating_add(1));
+            works.insert(task.clone(), Work { document: document.to_owned(), tries, calls, state: WorkState::Running });
+            calls
+        };
         let job = Job {
             task: task.clone(),
             tries,
-            key: format!("{}/{}{suffix}", seen.lease.uid, task.step),
+            document: document.to_owned(),
+            key: key(seen, task, step.as_ref(), calls),
             facts: step.as_ref().and_then(|step| facts::of(seen, step, self.token(seen), &self.with.endpoint, now)),
             step,
             lane: if ended { Lane::Retry } else { Lane::Issue },
             lease: seen.lease.uid.clone(),
             namespace: seen.lease.namespace.clone(),
         };
-        {
-            let mut board = self.board();
-            let works = board.entry(job.lease.clone()).or_default();
-            let again = works.get(task).filter(|work| work.tries == tries);
-            let calls = again.map_or(1, |work| work.calls.saturating_add(1));
-            works.insert(task.clone(), Work { tries, calls, state: WorkState::Running });
-        }
         let this = self.clone();
         tokio::spawn(async move {
             let (lease, namespace, lane) = (job.lease.clone(), job.namespace.clone(), job.lane);
-            let (task, tries, name) = (job.task.clone(), job.tries, job.task.step.clone());
+            let (task, tries, document) = (job.task.clone(), job.tries, job.document.clone());
             let worker = this.clone();
             let stop = worker.with.stop.clone();
             let made = tokio::spawn(async move { stop.run_until_cancelled_owned(worker.make(job)).await }).await;
@@ -133,19 +139,20 @@ impl Calls {
                 Outcome::Again { message: "the operator failed while it made the call".into(), after: None }
             });
             if let Outcome::Again { message, .. } | Outcome::Refused { message } = &outcome {
-                tracing::warn!(lease = %lease, step = %name, %message, "a step did not do what it is for");
+                tracing::warn!(lease = %lease, step = %task.step, %message, "a step did not do what it is for");
             }
-            this.answered(&lease, &task, tries, outcome);
+            this.answered(&lease, &task, (tries, &document), outcome);
             // A receiver that is gone means that the process is stopping.
             _ = this.with.visits.send(Wish { lease, namespace, lane, at: None });
         });
         Answer::Started
     }
 
-    fn answered(&self, lease: &LeaseUid, task: &Task, tries: i32, outcome: Outcome) {
+    fn answered(&self, lease: &LeaseUid, task: &Task, (tries, document): (i32, &str), outcome: Outcome) {
         let at = self.with.clock.now();
         let mut board = self.board();
-        let work = board.get_mut(lease).and_then(|works| works.get_mut(task)).filter(|work| work.tries == tries);
+        let work = board.get_mut(lease).and_then(|works| works.get_mut(task));
+        let work = work.filter(|work| work.tries == tries && work.document == document);
         if let Some(work) = work {
             work.state = WorkState::Answered { outcome, at };
         }
@@ -193,7 +200,7 @@ impl Calls {
         let Some(facts) = &job.facts else { return Err(again("the lease or its lifecycle is not known".into())) };
         let mut facts = facts.clone();
         facts.params.retain(|name, _| operation.params.contains(name));
-        self.with.systems.render(operation, &facts).await.map_err(|problem| refused(&problem.to_string()))
+        self.with.systems.render(operation, &facts).await.map_err(|problem| cannot_be_rendered(&problem))
     }
 
     /// How a step is taken back: as it was written down before it was made; else as it would be written down now, if that is
@@ -205,6 +212,10 @@ impl Calls {
             let entry: Undo = serde_json::from_str(&entry).map_err(|_| refused("the ledger's entry cannot be read"))?;
             let system = self.with.index.system(&entry.system);
             let system = system.ok_or_else(|| again(format!("system {} is not there (any more)", entry.system)))?;
+            // What another system says that has the name by now tells nothing of what was done in this one.
+            if entry.place != place(&system) {
+                return Err(again(format!("system {} is another one since, or elsewhere", entry.system)));
+            }
             return Ok((system, entry.request));
         }
         let Some(step) = &job.step else { return Err(again("nothing tells how to take it back".into())) };
@@ -239,13 +250,11 @@ impl Calls {
         let mut facts = facts::of(seen, step, TokenFact::Absent, &self.with.endpoint, now)
             .ok_or_else(|| invalid("the lease or its lifecycle is not known"))?;
         facts.params.retain(|name, _| operation.params.contains(name));
-        let request = self
-            .with
-            .systems
-            .render(operation, &facts)
-            .await
-            .map_err(|problem| invalid(&format!("its undo: {problem}")))?;
-        let entry = Undo { system: step.system.name.clone(), request };
+        let request = self.with.systems.render(operation, &facts).await.map_err(|problem| Failure {
+            class: if may_pass(&problem) { Class::Transient } else { Class::Invalid },
+            ..invalid(&format!("its undo: {problem}"))
+        })?;
+        let entry = Undo { system: step.system.name.clone(), place: place(&system), request };
         serde_json::to_string(&entry).map_err(|_| invalid("its undo cannot be written down"))
     }
 }
@@ -254,7 +263,41 @@ impl Calls {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Undo {
     system: String,
+    place: Place,
     request: Request,
+}
+
+/// Which system it is, and where what is done in it is.
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Place {
+    uid: String,
+    at: Vec<String>,
+}
+
+fn place(system: &ConnectedSystem) -> Place {
+    Place {
+        uid: system.metadata.uid.clone().unwrap_or_default(),
+        at: workflow::place(&system.spec).into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// The Idempotency-Key: the same for every try, but for a gate, which changes nothing and wants a new answer each time.
+fn key(seen: &Observed, task: &Task, step: Option<&ResolvedStep>, calls: u32) -> String {
+    let key = format!("{}/{}", seen.lease.uid, task.step);
+    match (task.part, step.map(|s| s.at)) {
+        (Part::Undo, _) => format!("{key}/undo"),
+        (Part::Do, Some(StepTime::Request)) => format!("{key}/{calls}"),
+        (Part::Do, _) => key,
+    }
+}
+
+/// Whether what cannot be rendered now may be, later: no thread was free, or the token is not here yet.
+fn may_pass(problem: &Problem) -> bool {
+    problem.passes() || matches!(problem, Problem::TokenNotHeld(_))
+}
+
+fn cannot_be_rendered(problem: &Problem) -> Outcome {
+    if may_pass(problem) { again(problem.to_string()) } else { refused(&problem.to_string()) }
 }
 
 fn again(message: String) -> Outcome {

@@ -39,7 +39,7 @@ pub enum Call {
     /// TokenReview of the token this process holds, with the token's own audiences.
     ReviewToken,
     /// Start a call of a step in another system: it runs beside the visits, and its answer wakes the lease. No API call.
-    Start { task: Task, tries: i32 },
+    Start { task: Task, tries: i32, document: String },
     /// Delete exactly this object.
     Delete { child: Child, id: ObjectId },
     /// PUT the status on the resourceVersion the decision was made on.

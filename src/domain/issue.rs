@@ -18,6 +18,9 @@ use crate::api::{
     workflow::StepTime,
 };
 
+/// How long after a lease's creation the watches may lag with a connected system that its workflow names, in milliseconds.
+const SYSTEM_LAG_MILLIS: i64 = 3_000;
+
 /// The next step towards an issued credential.
 #[must_use]
 pub fn advance(seen: &Observed, now: Time) -> Next {
@@ -161,7 +164,16 @@ fn schedule(seen: &Observed, now: Time) -> Option<Next> {
 
 /// What has to be read again before a refusal is said: watches may lag behind the requester.
 fn confirm(seen: &Observed, now: Time) -> Option<Next> {
-    ask(seen, confirmations(seen, &terms::refusals(seen, now)))
+    let refusals = terms::refusals(seen, now);
+    let asked = ask(seen, confirmations(seen, &refusals));
+    asked.or_else(|| system_may_come(seen, now, &refusals).map(|at| Next::at(Lane::Issue, at)))
+}
+
+/// A connected system that is applied together with the lease may reach us after it: until when that is waited for.
+fn system_may_come(seen: &Observed, now: Time, refusals: &[terms::Refusal]) -> Option<Time> {
+    let until = seen.lease.created.plus_millis(SYSTEM_LAG_MILLIS);
+    let step = |r: &terms::Refusal| matches!(r, terms::Refusal::StepInvalid { .. });
+    (now < until && refusals.iter().any(step)).then_some(until)
 }
 
 /// The refusal of a request, once every rule has spoken and the API server itself has confirmed what they rest on.
@@ -169,6 +181,7 @@ fn confirm(seen: &Observed, now: Time) -> Option<Next> {
 pub fn refusal(seen: &Observed, now: Time) -> Option<Vec<terms::Refusal>> {
     let undecided = seen.enforcement != Enforcement::Enforced || !questions(seen).is_empty();
     let refusals = terms::refusals(seen, now);
+    let undecided = undecided || system_may_come(seen, now, &refusals).is_some();
     let settled = !undecided && !refusals.is_empty() && confirmations(seen, &refusals).is_empty();
     settled.then_some(refusals)
 }

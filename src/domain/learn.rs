@@ -4,7 +4,7 @@ use super::{
     call::{Answer, Call, Class, Failure},
     consent, issue,
     observed::{Child, Control, Known, LifecycleFacts, LifecycleSeen, ObjectId, Observed, Outcome, Presence},
-    steps::{Work, WorkState},
+    steps::{self, Work, WorkState},
 };
 use crate::api::{Time, reasons::EndReason};
 
@@ -30,6 +30,9 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
         (Call::ReadLifecycle, Answer::Lifecycle(found)) => lifecycle(seen, found.map(|b| *b)),
         (Call::ReadRole { grant }, Answer::Role(found)) => role(seen, grant.clone(), found),
         (Call::Create(child) | Call::Find(child), Answer::Present(id)) => {
+            if *child == Child::Ledger && matches!(call, Call::Create(_)) {
+                seen.memory.ledger = steps::workflow_digest(seen);
+            }
             present(seen, child.clone(), id, matches!(call, Call::Find(_)), now)
         }
         (Call::Create(child), Answer::Stranger) => {
@@ -56,10 +59,13 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
             seen.memory.control = Control::NotAsked;
         }
         (Call::ReviewToken, Answer::Reviewed(accepted)) => reviewed(seen, call, accepted),
-        (Call::Start { task, tries }, Answer::Started) => {
-            let again = seen.works.get(task).filter(|work| work.tries == *tries);
+        (Call::Start { task, tries, document }, Answer::Started) => {
+            let again = seen.works.get(task).filter(|work| work.tries == *tries && work.document == *document);
             let calls = again.map_or(1, |work| work.calls.saturating_add(1));
-            seen.works.insert(task.clone(), Work { tries: *tries, calls, state: WorkState::Running });
+            seen.works.insert(
+                task.clone(),
+                Work { document: document.clone(), tries: *tries, calls, state: WorkState::Running },
+            );
         }
         (Call::Delete { child, id }, Answer::Done) => deleted(seen, child, id),
         (Call::WriteStatus(status), Answer::Written(resource_version)) => {

@@ -214,6 +214,8 @@ pub struct Memory {
     pub end: Option<super::ending::End>,
     /// UID of what its completionRef names, as it was seen first.
     pub task: Option<String>,
+    /// The digest of the workflow that its ledger was written for.
+    pub ledger: Option<String>,
 }
 
 /// How issuing failed for good.

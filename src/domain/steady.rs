@@ -38,6 +38,12 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
             if let Some(mint) = mint_for(seen, &calls) {
                 return attempt(seen, Lane::Issue, vec![mint], wishes);
             }
+            // How long the token lives that is handed on is known before it is.
+            let status = report::active(seen, now);
+            if steps::needs_token(seen, &calls) && status.credential != seen.lease.status.credential {
+                let rest = Next::Rest { wishes, backoff: Some(Lane::Issue) };
+                return ending::write(seen, status, Lane::Issue, rest);
+            }
             return attempt(seen, Lane::Issue, calls, wishes);
         }
         Progress::Wait(moments) => wishes.extend(moments.into_iter().map(|at| (Lane::Issue, at))),

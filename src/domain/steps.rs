@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{call::Call, observed::Observed, outcome::Outcome, request, workflow};
+use super::{call::Call, digest, observed::Observed, outcome::Outcome, request, workflow};
 use crate::api::{
-    Duration, Time,
+    Duration, Time, condition,
     workflow::{OnFailure, ResolvedStep, StepState, StepStatus, StepTime},
 };
 
@@ -18,6 +18,8 @@ const MAX_PAUSE_MILLIS: i64 = 15_000;
 const MAX_UNDO_PAUSE_MILLIS: i64 = 60_000;
 /// The first pause, in milliseconds.
 const FIRST_PAUSE_MILLIS: i64 = 1_000;
+/// The longest message of a step, in bytes, as its schema says.
+const MAX_MESSAGE: usize = 512;
 
 /// Which of a step's two calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +40,8 @@ pub struct Task {
 /// What this process knows of a call of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
+    /// The digest of the document that the step is a part of: an answer about another one tells nothing.
+    pub document: String,
     /// Which try it is, as the status counts them.
     pub tries: i32,
     /// How often this try was made: more than once only of a gate.
@@ -77,9 +81,26 @@ pub fn of(seen: &Observed) -> Vec<ResolvedStep> {
     }
 }
 
-/// What is recorded of a step. Before the issue nothing counts that was recorded for another document.
+/// The digest of the document that the steps are a part of; empty where nothing tells of one.
+#[must_use]
+pub fn document(seen: &Observed) -> String {
+    let shown = || seen.lease.status.request_digest.clone();
+    let current = || request::current(seen).map(|resolved| resolved.digest);
+    let known = if seen.issued() { shown() } else { current().or_else(shown) };
+    known.unwrap_or_default()
+}
+
+/// What is recorded of a step.
 fn status<'a>(seen: &'a Observed, name: &str) -> Option<&'a StepStatus> {
     seen.lease.status.steps.iter().find(|s| s.name == name)
+}
+
+/// A message as a status holds it: what is compared with one is cut as that was.
+#[must_use]
+pub fn bounded(message: &str) -> String {
+    let mut text = message.to_owned();
+    condition::bound(&mut text, MAX_MESSAGE);
+    text
 }
 
 /// Whether what is recorded of gates was recorded for what would be issued now.
@@ -97,10 +118,8 @@ pub fn forward(seen: &Observed, now: Time, at: StepTime) -> Progress {
     let current = is_current(seen);
     let mut records = vec![];
     for step in of(seen).into_iter().filter(|step| step.at == at) {
-        let Some(status) = status(seen, &step.name).filter(|_| current) else {
-            // A gate that is asked again is another try, so that no answer to an earlier one is taken for its.
-            let tried = status(seen, &step.name).map_or(0, |s| s.tries);
-            records.push(StepStatus { tries: tried.saturating_add(1), ..begun(&step, now) });
+        let Some(status) = status(seen, &step.name).filter(|s| current && s.at == step.at) else {
+            records.push(begun(&step, now));
             return Progress::Record(records);
         };
         match status.state {
@@ -154,11 +173,12 @@ fn begun(step: &ResolvedStep, now: Time) -> StepStatus {
 
 /// What is known of a try, if this process made it.
 fn work<'a>(seen: &'a Observed, step: &str, part: Part, tries: i32) -> Option<&'a Work> {
-    seen.works.get(&Task { step: step.to_owned(), part }).filter(|work| work.tries == tries)
+    let work = seen.works.get(&Task { step: step.to_owned(), part })?;
+    (work.tries == tries && work.document == document(seen)).then_some(work)
 }
 
-fn start(step: &str, part: Part, tries: i32) -> Call {
-    Call::Start { task: Task { step: step.to_owned(), part }, tries }
+fn start(seen: &Observed, step: &str, part: Part, tries: i32) -> Call {
+    Call::Start { task: Task { step: step.to_owned(), part }, tries, document: document(seen) }
 }
 
 /// The pause after so many tries, at least as long as the other side asked.
@@ -170,20 +190,21 @@ fn pause(tries: u32, longest: i64, asked: Option<std::time::Duration>) -> i64 {
 
 fn running(seen: &Observed, now: Time, step: &ResolvedStep, status: &StepStatus) -> One {
     let Some(work) = work(seen, &step.name, Part::Do, status.tries) else {
-        return One::Start(start(&step.name, Part::Do, status.tries));
+        return One::Start(start(seen, &step.name, Part::Do, status.tries));
     };
     let WorkState::Answered { outcome, at } = &work.state else { return One::Wait(None) };
     let settled = |state, message: String| StepStatus { state, message, end_time: Some(now), ..status.clone() };
     match outcome {
         Outcome::Done => One::Settled(settled(StepState::Done, String::new())),
-        Outcome::Refused { message } => One::Settled(settled(StepState::Failed, message.clone())),
+        Outcome::Refused { message } => One::Settled(settled(StepState::Failed, bounded(message))),
         Outcome::Again { message, after } => {
             let last = status.start_time.plus(step.timeout);
             if *at >= last {
                 return One::Settled(settled(StepState::Failed, gave_up(step.timeout, message)));
             }
-            if *message != status.message {
-                return One::Record(StepStatus { message: message.clone(), ..status.clone() });
+            let message = bounded(message);
+            if message != status.message {
+                return One::Record(StepStatus { message, ..status.clone() });
             }
             let gate = step.at == StepTime::Request;
             let tries = if gate { work.calls } else { u32::try_from(status.tries).unwrap_or_default() };
@@ -191,7 +212,7 @@ fn running(seen: &Observed, now: Time, step: &ResolvedStep, status: &StepStatus)
             if now < due {
                 One::Wait(Some(due))
             } else if gate {
-                One::Start(start(&step.name, Part::Do, status.tries))
+                One::Start(start(seen, &step.name, Part::Do, status.tries))
             } else {
                 One::Record(StepStatus { tries: status.tries.saturating_add(1), ..status.clone() })
             }
@@ -200,7 +221,7 @@ fn running(seen: &Observed, now: Time, step: &ResolvedStep, status: &StepStatus)
 }
 
 fn gave_up(timeout: Duration, message: &str) -> String {
-    format!("not within {timeout}: {message}")
+    bounded(&format!("not within {timeout}: {message}"))
 }
 
 /// Steps at Issue that were begun, and can be taken back, from the last to the first.
@@ -242,7 +263,7 @@ pub fn back(seen: &Observed, now: Time) -> Progress {
         }
         match work(seen, &status.name, Part::Undo, tries).map(|work| &work.state) {
             None => {
-                calls.push(start(&status.name, Part::Undo, tries));
+                calls.push(start(seen, &status.name, Part::Undo, tries));
                 if tries <= 1 {
                     break;
                 }
@@ -263,6 +284,7 @@ pub fn back(seen: &Observed, now: Time) -> Progress {
                 outcome: Outcome::Again { message, .. } | Outcome::Refused { message },
                 at,
             }) => {
+                let message = bounded(message);
                 let asked = match seen.works.get(&Task { step: status.name.clone(), part: Part::Undo }) {
                     Some(Work { state: WorkState::Answered { outcome: Outcome::Again { after, .. }, .. }, .. }) => {
                         *after
@@ -272,11 +294,11 @@ pub fn back(seen: &Observed, now: Time) -> Progress {
                 let due = at.plus_millis(pause(u32::try_from(tries).unwrap_or_default(), MAX_UNDO_PAUSE_MILLIS, asked));
                 if now >= due {
                     let tries = Some(tries.saturating_add(1));
-                    records.push(StepStatus { undo_tries: tries, message: message.clone(), ..status.clone() });
+                    records.push(StepStatus { undo_tries: tries, message, ..status.clone() });
                 } else {
                     wishes.push(due);
-                    if *message != status.message {
-                        records.push(StepStatus { message: message.clone(), ..status.clone() });
+                    if message != status.message {
+                        records.push(StepStatus { message, ..status.clone() });
                     }
                 }
             }
@@ -344,6 +366,12 @@ pub fn open_gate(seen: &Observed) -> Option<&StepStatus> {
     seen.lease.status.steps.iter().find(open)
 }
 
+/// The digest of the steps as they run: what a ledger is written for.
+#[must_use]
+pub fn workflow_digest(seen: &Observed) -> Option<String> {
+    digest::canonical(&of(seen)).ok().map(|text| digest::sha256(&text))
+}
+
 /// Whether some step at Issue can be taken back: then how is written down before it is begun.
 #[must_use]
 pub fn needs_ledger(seen: &Observed) -> bool {
@@ -372,7 +400,7 @@ pub fn from_ledger(names: &[String], works: &Works, now: Time) -> Vec<StepStatus
             Some(WorkState::Answered {
                 outcome: Outcome::Again { message, .. } | Outcome::Refused { message },
                 ..
-            }) => message.clone(),
+            }) => bounded(message),
             _ => String::new(),
         };
         StepStatus {

@@ -49,7 +49,7 @@ pub struct Problem {
 #[derive(Serialize)]
 struct Definition<'a> {
     kind: &'static str,
-    url: Option<&'a str>,
+    place: Vec<&'a str>,
     operation: &'a Operation,
     undo: Option<&'a Operation>,
 }
@@ -74,6 +74,15 @@ pub fn resolve(steps: &[Step], systems: &Systems) -> Vec<ResolvedStep> {
     steps.iter().filter_map(resolve).collect()
 }
 
+/// Where what is done in a system is: its url, and of a Vault the engine and the namespace.
+#[must_use]
+pub fn place(system: &ConnectedSystemSpec) -> Vec<&str> {
+    let http = system.http.iter().map(|http| http.url.as_str());
+    let vault =
+        system.vault.iter().flat_map(|v| [v.url.as_str(), &v.mount, v.namespace.as_deref().unwrap_or_default()]);
+    http.chain(vault).collect()
+}
+
 /// The digest of what a step does; `None` if the system has no such operation.
 #[must_use]
 pub fn definition_digest(system: &ConnectedSystemSpec, operation: &str, undo: Option<&str>) -> Option<String> {
@@ -81,8 +90,8 @@ pub fn definition_digest(system: &ConnectedSystemSpec, operation: &str, undo: Op
         Some(name) => Some(system.operation(name)?),
         None => None,
     };
-    let url = system.http.as_ref().map(|h| h.url.as_str()).or(system.vault.as_ref().map(|v| v.url.as_str()));
-    let definition = Definition { kind: system.kind.as_str(), url, operation: system.operation(operation)?, undo };
+    let definition =
+        Definition { kind: system.kind.as_str(), place: place(system), operation: system.operation(operation)?, undo };
     digest::canonical(&definition).ok().map(|text| digest::sha256(&text))
 }
 

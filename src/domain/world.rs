@@ -297,7 +297,7 @@ impl World {
     }
 
     /// Another system is called: its answer is there at the next look.
-    fn start(&mut self, task: Task, tries: i32) -> Answer {
+    fn start(&mut self, task: Task, tries: i32, document: String) -> Answer {
         let written = self.objects.contains_key(&Child::Ledger);
         let begun = self.status.steps.iter().find(|s| s.name == task.step).expect("recorded before it is made");
         if begun.at == StepTime::Issue && task.part == Part::Do {
@@ -307,9 +307,10 @@ impl World {
         self.called.push(task.clone());
         let scripted = self.answers.get_mut(&task).filter(|left| !left.is_empty()).map(|left| left.remove(0));
         let outcome = scripted.unwrap_or(Outcome::Done);
-        let calls = self.board.get(&task).filter(|w| w.tries == tries).map_or(1, |w| w.calls + 1);
+        let calls =
+            self.board.get(&task).filter(|w| w.tries == tries && w.document == document).map_or(1, |w| w.calls + 1);
         let state = WorkState::Answered { outcome, at: self.now() };
-        self.board.insert(task, Work { tries, calls, state });
+        self.board.insert(task, Work { document, tries, calls, state });
         Answer::Started
     }
 
@@ -326,7 +327,7 @@ impl World {
                 let may = DeciderSeen { may: true, acts_as_requester: false };
                 Answer::Decider(by.and_then(|by| self.deciders.get(&by)).copied().unwrap_or(may))
             }
-            Call::Start { task, tries } => self.start(task.clone(), *tries),
+            Call::Start { task, tries, document } => self.start(task.clone(), *tries, document.clone()),
             Call::ReadNamespace { .. } => Answer::Namespace(Some(BTreeMap::new())),
             Call::Evaluate => Answer::Validated(vec![]),
             Call::Reserve => Answer::Reserved,

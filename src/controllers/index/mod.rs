@@ -30,7 +30,7 @@ use decisions::Decisions;
 use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
 pub use sources::{SOURCES, Source};
-use systems::Systems;
+use systems::{Ledger, Systems};
 use tasks::Tasks;
 pub use tasks::{Place, TaskRow};
 
@@ -98,8 +98,8 @@ struct Inner {
     decisions: Decisions,
     systems: Systems,
     tasks: Tasks,
-    /// What ledgers tell: the names of the steps that can be taken back, in their order.
-    ledgers: HashMap<LeaseUid, Vec<String>>,
+    /// What ledgers tell.
+    ledgers: HashMap<LeaseUid, Ledger>,
     synced: HashSet<Source>,
     epochs: HashMap<Source, u64>,
     enforcement: Option<Enforcement>,

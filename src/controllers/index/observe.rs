@@ -7,7 +7,6 @@ use crate::{
     api::{
         lifecycle::{RoleKind, RoleRef},
         names::LeaseUid,
-        status::CredentialLeaseStatus,
     },
     controllers::packed::Packed,
     domain::observed::{
@@ -35,7 +34,7 @@ impl Inner {
                 lease.metadata.resource_version.unwrap_or_default(),
                 lease.metadata.generation,
             ),
-            None => (None, CredentialLeaseStatus::default(), String::new(), None),
+            None => (None, row.recorded.as_deref().cloned().unwrap_or_default(), String::new(), None),
         };
         let unreadable = spec.is_none() && row.presence == Presence::Exists;
         let lease = LeaseSeen {

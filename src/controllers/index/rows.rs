@@ -28,6 +28,8 @@ pub(super) struct Row {
     pub(super) presence: Presence,
     /// Not there for a lease of which only its objects are known, or that cannot be decoded.
     pub(super) packed: Option<Packed>,
+    /// What was recorded of a lease of which nobody has seen more than its objects.
+    pub(super) recorded: Option<Box<CredentialLeaseStatus>>,
     pub(super) version: u64,
     pub(super) issued: bool,
     pub(super) ended: bool,
@@ -81,6 +83,7 @@ impl Row {
             standing: None,
             presence: Presence::Unconfirmed,
             packed: None,
+            recorded: None,
             version: 0,
             issued: false,
             ended: false,
@@ -192,6 +195,8 @@ impl Inner {
                 lease.metadata.resource_version = Some(version.to_string());
             }
             row.packed = Some(Packed::of(&lease));
+        } else {
+            row.recorded = Some(Box::new(status.clone()));
         }
         row.learn(Some(status));
         let key = (row.namespace.clone(), row.lifecycle.clone());

@@ -20,6 +20,15 @@ struct SystemRow {
     epoch: u64,
 }
 
+/// What the ledger of a lease tells.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// The names of the steps that can be taken back, in their order.
+    pub steps: Vec<String>,
+    /// The digest of the workflow that it was written for.
+    pub workflow: Option<String>,
+}
+
 /// Every system by its name.
 #[derive(Default)]
 pub(super) struct Systems(BTreeMap<String, SystemRow>);
@@ -33,17 +42,22 @@ impl Systems {
 impl Index {
     /// A system was created or changed.
     pub fn system_applied(&self, object: ConnectedSystem) -> Wishes {
-        let mut inner = self.inner();
-        let epoch = inner.epoch(super::Source::Systems);
         let name = object.metadata.name.clone().unwrap_or_default();
         let identity = |o: &ConnectedSystem| (o.metadata.uid.clone(), o.metadata.generation);
-        let new = identity(&object);
-        let looked_at = Arc::new(seen(&object));
-        let old = inner.systems.0.insert(name.clone(), SystemRow { object: Arc::new(object), seen: looked_at, epoch });
-        if old.is_some_and(|old| identity(&old.object) == new) {
-            return Wishes::default();
-        }
-        inner.wake_system(&name)
+        // Its expressions are looked at once for each generation, and without the lock: that may take a while.
+        let known = self
+            .inner()
+            .systems
+            .0
+            .get(&name)
+            .filter(|row| identity(&row.object) == identity(&object))
+            .map(|row| row.seen.clone());
+        let same = known.is_some();
+        let looked_at = known.unwrap_or_else(|| Arc::new(seen(&object)));
+        let mut inner = self.inner();
+        let epoch = inner.epoch(super::Source::Systems);
+        inner.systems.0.insert(name.clone(), SystemRow { object: Arc::new(object), seen: looked_at, epoch });
+        if same { Wishes::default() } else { inner.wake_system(&name) }
     }
 
     /// A system is gone.
@@ -83,15 +97,16 @@ impl Index {
 }
 
 impl Index {
-    /// What the ledger of a lease tells: the names of the steps that can be taken back.
-    pub fn ledger_tells(&self, lease: &LeaseUid, steps: &str) {
+    /// What the ledger of a lease tells.
+    pub fn ledger_tells(&self, lease: &LeaseUid, steps: &str, workflow: Option<&str>) {
         let names = steps.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        self.inner().ledgers.insert(lease.clone(), names);
+        let ledger = Ledger { steps: names, workflow: workflow.map(str::to_owned) };
+        self.inner().ledgers.insert(lease.clone(), ledger);
     }
 
-    /// The names of the steps of a lease that can be taken back, as its ledger tells.
+    /// What the ledger of a lease has told; nothing where none was seen.
     #[must_use]
-    pub fn ledger(&self, lease: &LeaseUid) -> Vec<String> {
+    pub fn ledger(&self, lease: &LeaseUid) -> Ledger {
         self.inner().ledgers.get(lease).cloned().unwrap_or_default()
     }
 }

@@ -227,3 +227,39 @@ fn a_standing_credential_is_looked_at_when_its_lease_is_deleted_and_not_before_e
     let left = index.standing_leases("ns", "lc", "agent");
     assert_eq!(left[0].state, crate::domain::standing::seen::State::Ended);
 }
+
+#[test]
+fn what_was_recorded_of_a_lease_that_nobody_has_seen_is_kept() {
+    let index = synced();
+    let id = ObjectId {
+        namespace: names::ISSUING_NAMESPACE.into(),
+        name: names::account("ns", "lc", &uid(), NOW / 1000),
+        uid: "account".into(),
+    };
+    _ = index.child_applied(crate::cluster::fence::Kind::Account, uid(), Child::Account, id.clone(), Some("ns/lease"));
+    let settings = Settings { retention_millis: 1, require_policy: false };
+    let mut now = Time::from_millis(NOW);
+    for _ in 0..20 {
+        let mut seen = index.inner().observe(&uid(), settings).unwrap();
+        loop {
+            crate::domain::ending::settle(&mut seen, now);
+            match crate::domain::decide::decide(&seen, now) {
+                crate::domain::call::Next::Forget => return,
+                crate::domain::call::Next::Rest { .. } => break,
+                crate::domain::call::Next::Do(_, calls) => {
+                    for call in calls {
+                        let answer = match &call {
+                            Call::ConfirmGone | Call::Find(_) => Answer::Absent,
+                            _ => Answer::Done,
+                        };
+                        index.note(&seen, &call, &answer);
+                        crate::domain::learn::learn(&mut seen, call, answer, now);
+                    }
+                }
+            }
+        }
+        index.remember(&seen);
+        now = now.plus_millis(13_000);
+    }
+    panic!("it is visited for ever");
+}

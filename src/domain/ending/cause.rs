@@ -92,6 +92,11 @@ fn stopped_while_issuing(seen: &Observed, now: Time) -> Option<End> {
 /// What was made before the lifecycle or the agreement changed is not what is agreed to now.
 fn changed_while_issuing(seen: &Observed) -> Option<String> {
     let lifecycle = seen.lifecycle()?;
+    let there = seen.present(&Child::Ledger).is_some() && seen.is_complete();
+    let written = seen.memory.ledger.as_ref().filter(|_| there);
+    if written.is_some_and(|of| steps::workflow_digest(seen).as_ref() != Some(of)) {
+        return Some("the workflow was changed while the lease was being issued: ask again".to_owned());
+    }
     let moved = seen.memory.bound.iter().find(|(grant, (namespace, role))| {
         let now = lifecycle.spec.grant(grant);
         now.is_none_or(|g| g.role_ref != *role || g.namespace.as_ref().unwrap_or(&seen.lease.namespace) != namespace)

@@ -22,6 +22,8 @@ use crate::{
 pub fn issued(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let mut draft = Draft::new(seen, now);
     draft.status.request = agreed_request(seen);
+    let workflow = draft.status.request.as_ref().map(|r| r.workflow.clone()).unwrap_or_default();
+    draft.status.steps.retain(|s| workflow.iter().any(|step| step.name == s.name && step.at == s.at));
     draft.status.request_digest = draft.status.request.as_ref().and_then(request::digest_of);
     draft.status.issue_time = Some(now);
     draft.status.bindings = bindings(seen);

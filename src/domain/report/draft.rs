@@ -12,6 +12,7 @@ use crate::{
         agreement::{self, Standing},
         digest,
         observed::{DecisionSeen, Observed},
+        request::Resolved,
         steps, task,
     },
 };
@@ -41,6 +42,7 @@ impl<'a> Draft<'a> {
             // Whoever takes an approval back takes the deadline with it.
             draft.status.expiration_time = seen.deadline();
         }
+        draft.later_token();
         if let Some(what) = seen.lease.spec.as_ref().and_then(|s| s.completion_ref.as_ref())
             && draft.status.task.is_none()
             && let Some(uid) = task::pinned(seen)
@@ -185,6 +187,29 @@ impl<'a> Draft<'a> {
         }
         self.status.decisions.truncate(MAX_DECISIONS - 1);
         self.status.decisions.push(decision);
+    }
+
+    /// A token that was minted after a restart, for a step that hands one on, may live longer than the one that is recorded.
+    fn later_token(&mut self) {
+        let offline = self.seen.verified_offline();
+        let Some(token) = self.seen.memory.token.as_ref().filter(|_| self.seen.issued()) else { return };
+        let Some(credential) = self.status.credential.as_mut() else { return };
+        let later = |known: &mut Option<Time>| *known = (*known).max(Some(token.expires));
+        if credential.token_expiration_time.is_some() {
+            later(&mut credential.token_expiration_time);
+        }
+        if offline {
+            later(&mut credential.offline_expiration_time);
+        }
+    }
+
+    /// Shows the document that people agree to. What was recorded of gates was recorded for the one that was shown before.
+    pub(super) fn show(&mut self, resolved: Resolved) {
+        if self.status.request.as_ref().is_some_and(|shown| *shown != resolved.request) {
+            self.status.steps.clear();
+        }
+        self.status.request = Some(resolved.request);
+        self.status.request_digest = Some(resolved.digest);
     }
 
     pub(super) fn credential(&mut self) -> &mut CredentialStatus {

@@ -4,16 +4,12 @@ use super::draft::Draft;
 use crate::{
     api::{
         ConditionStatus, Time,
-        condition::bound,
         reasons::{ConditionType, Happening, LeaseReason, Phase},
         status::CredentialLeaseStatus,
         workflow::{OnFailure, ResolvedStep, StepState, StepStatus, StepTime},
     },
     domain::{observed::Observed, request, steps},
 };
-
-/// The longest message of a step, in bytes, as its schema says.
-const MAX_MESSAGE: usize = 512;
 
 /// Steps have come into these states.
 #[must_use]
@@ -32,7 +28,7 @@ impl Draft<'_> {
         let workflow = self.workflow();
         for state in states {
             let mut state = state.clone();
-            bound(&mut state.message, MAX_MESSAGE);
+            state.message = steps::bounded(&state.message);
             let before = self.status.steps.iter().find(|s| s.name == state.name).cloned();
             let step = workflow.iter().find(|s| s.name == state.name);
             self.tell_step(step, before.as_ref(), &state);
@@ -54,11 +50,7 @@ impl Draft<'_> {
     /// another one is gone.
     fn gated(&mut self, states: &[StepStatus]) {
         if let Some(resolved) = request::current(self.seen) {
-            if self.status.request.as_ref() != Some(&resolved.request) {
-                self.status.steps.clear();
-            }
-            self.status.request = Some(resolved.request);
-            self.status.request_digest = Some(resolved.digest);
+            self.show(resolved);
         }
         let open = states.iter().find(|s| s.state == StepState::Running);
         let message = open.map_or_else(|| "the gates have been asked".to_owned(), awaits);

@@ -99,8 +99,7 @@ pub fn awaiting(seen: &Observed, now: Time, standing: &Standing) -> CredentialLe
         } else if !resolved.changes.is_empty() {
             draft.record(Happening::ApprovalVoid, &resolved.changes.join("; "));
         }
-        draft.status.request = Some(resolved.request);
-        draft.status.request_digest = Some(resolved.digest);
+        draft.show(resolved);
     }
     draft.decisions(standing);
     let have = standing.have(&seen.lease.status);
@@ -132,8 +131,7 @@ pub fn awaiting(seen: &Observed, now: Time, standing: &Standing) -> CredentialLe
 pub fn agreed(seen: &Observed, now: Time) -> CredentialLeaseStatus {
     let mut draft = Draft::new(seen, now);
     if let Some(resolved) = request::current(seen) {
-        draft.status.request = Some(resolved.request);
-        draft.status.request_digest = Some(resolved.digest);
+        draft.show(resolved);
     }
     draft.agreed().phase(Phase::Issuing, "agreed, and being issued").condition(
         ConditionType::Reconciling,
@@ -149,8 +147,7 @@ pub fn agreed(seen: &Observed, now: Time) -> CredentialLeaseStatus {
 pub fn scheduled(seen: &Observed, now: Time, at: Time) -> CredentialLeaseStatus {
     let mut draft = Draft::new(seen, now);
     if let Some(resolved) = request::current(seen) {
-        draft.status.request = Some(resolved.request);
-        draft.status.request_digest = Some(resolved.digest);
+        draft.show(resolved);
     }
     let message = format!("is issued at {at}");
     draft.agreed().phase(Phase::Scheduled, message.clone()).condition(
