@@ -6,7 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{call::Call, digest, observed::Observed, outcome::Outcome, request, workflow};
+use super::{
+    call::Call,
+    digest,
+    observed::{Child, Known, Observed, Presence},
+    outcome::Outcome,
+    request, workflow,
+};
 use crate::api::{
     Duration, Time, condition,
     workflow::{OnFailure, ResolvedStep, StepState, StepStatus, StepTime},
@@ -226,6 +232,10 @@ fn gave_up(timeout: Duration, message: &str) -> String {
 
 /// Steps at Issue that were begun, and can be taken back, from the last to the first.
 fn to_undo(seen: &Observed) -> Vec<&StepStatus> {
+    // Whoever deletes a lease and its ledger has taken it upon himself.
+    if seen.synced && seen.lease.presence == Presence::Gone && seen.child(&Child::Ledger) == &Known::Absent {
+        return vec![];
+    }
     let names: Vec<String> = if seen.issued() || seen.lease.status.request.is_some() {
         let steps = seen.lease.status.request.iter().flat_map(|r| &r.workflow);
         steps.filter(|s| s.at == StepTime::Issue && s.undo.is_some()).map(|s| s.name.clone()).collect()

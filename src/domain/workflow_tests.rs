@@ -275,6 +275,19 @@ fn a_lease_that_is_deleted_is_taken_back_too() {
 }
 
 #[test]
+fn whoever_deletes_a_lease_and_its_ledger_has_taken_it_upon_himself() {
+    let mut world = world("Secret", true);
+    world.answers.insert(task("two", Part::Undo), vec![again("no answer"); 1000]);
+    let mut memory = Memory::default();
+    world.run(&mut memory, |w| w.status.phase.is_some_and(Phase::is_final));
+    world.exists = false;
+    world.objects.remove(&Child::Ledger);
+    let tried = world.called.len();
+    world.run(&mut memory, |_| false);
+    assert!(world.called.len() <= tried + 1, "{}", called(&world));
+}
+
+#[test]
 fn a_changed_workflow_has_its_gates_asked_again() {
     let mut world = world("Secret", true);
     world.not_before = Some(100);
