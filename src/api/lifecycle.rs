@@ -44,6 +44,17 @@ use super::{
         .message("name the lifecycle with at most 63 lower-case letters, digits and dashes, without dots: it becomes a part of its accounts' names"),
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.standing) || self.standing.size() == 0 || self.terms.delivery.exists(d, d == 'Secret')")
+        .message("a standing credential is kept in a Secret: add Secret to terms.delivery")
+        .field_path(".standing"),
+    validation = Rule::new("!has(self.standing) || self.standing.all(s, self.standing.exists_one(o, o.secret == s.secret))")
+        .message("each standing credential has a Secret of its own: give them different names")
+        .field_path(".standing"),
+    validation = Rule::new("!has(self.standing) || self.standing.all(s, s.grants.all(g, has(self.grants) && self.grants.exists(h, h.name == g)))")
+        .message("a standing credential holds grants of this lifecycle, by their names")
+        .field_path(".standing")
+)]
 pub struct ServiceAccountLifecycleSpec {
     /// The people who answer for the identity.
     pub owner: Owner,

@@ -68,7 +68,7 @@ words! {
         GrantsAllowed,
         /// Lifecycle: every step of its workflow can run: its system is there, may be used, and has the operation.
         WorkflowAllowed,
-        /// Lifecycle: every standing credential is there and held by nobody but the newest lease.
+        /// Lifecycle: every standing credential is there.
         StandingReady,
         /// Lifecycle: leases may be issued now.
         Leasable,

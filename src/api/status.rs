@@ -70,7 +70,7 @@ pub struct CredentialLeaseStatus {
     pub steps: Vec<StepStatus>,
     /// What completionRef names, as it was seen first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<ObjectIdentity>,
+    pub completion: Option<ObjectIdentity>,
     /// What happened, each record chained to the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,

@@ -6,10 +6,12 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, DNS_LABEL, SECRET_NAME, policy::Selector};
+use super::{Condition, DNS_LABEL, Duration, SECRET_NAME, policy::Selector};
 
 /// A name that expressions can use after a dot.
 pub(crate) const PARAMETER: &str = "^[a-zA-Z][a-zA-Z0-9_]*$";
+/// The rule of the schema for how long one call may take.
+const CALL_RULE: &str = "self.matches('^([0-9]{1,5}(h|m|s)){1,3}$') && duration(self) >= duration('1s') && duration(self) <= duration('2m')";
 /// Schemes a system may be reached by: TLS, but for one that listens on the operator's own machine.
 const URL: &str = r"^(https://[A-Za-z0-9.\-]+(:[0-9]{1,5})?|https://\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)(/[A-Za-z0-9._~/\-]*)?$";
 
@@ -263,7 +265,7 @@ pub enum NamespacesFrom {
 }
 
 /// How much a system is called at once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SystemLimits {
     /// Calls that run at the same time. Absent means 4.
@@ -274,10 +276,10 @@ pub struct SystemLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 60000))]
     pub requests_per_minute: Option<i32>,
-    /// How long one call may take, in seconds, from connecting to the last byte. Absent means 10.
+    /// How long one call may take, from connecting to the last byte: 1s to 2m. Absent means 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 120))]
-    pub call_timeout_seconds: Option<i32>,
+    #[x_kube(validation = Rule::new(CALL_RULE).message("write a duration from 1s to 2m, like 10s or 1m30s"))]
+    pub call_timeout: Option<Duration>,
 }
 
 /// What tells whether a system is there.

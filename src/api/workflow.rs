@@ -102,11 +102,14 @@ pub struct Standing {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub grants: Vec<String>,
     /// The Secret in the lifecycle's namespace that always holds the newest token. Made by the operator; no other object may
-    /// have the name.
+    /// have the name. To change it, declare a second entry first: another name in place withdraws the credential and begins
+    /// anew, with a gap between.
     #[schemars(length(min = 1, max = 253), regex(pattern = SECRET_NAME))]
     pub secret: String,
-    /// The life of each of its leases. The next one is issued when two thirds of it have passed.
+    /// The life of each of its leases, 10m at least. The next one is issued when two thirds of it have passed: whoever has to
+    /// agree to it has the last third for that.
     #[x_kube(validation = Rule::new(TTL_RULE).message(TTL_MESSAGE))]
+    #[x_kube(validation = Rule::new("!self.matches('^([0-9]{1,5}(h|m|s)){1,3}$') || duration(self) >= duration('10m')").message("write a ttl of at least 10m: in its last third the next lease is issued, agreed to and rolled out"))]
     pub ttl: Duration,
 }
 
@@ -166,7 +169,8 @@ pub struct ResolvedStep {
     /// The operation.
     #[schemars(length(max = 63))]
     pub operation: String,
-    /// `sha256:` of the canonical JSON of the system's type, url, operation and undo operation.
+    /// `sha256:` of the canonical JSON of the system's type, its place (url, and of a Vault mount and namespace), operation and
+    /// undo operation.
     #[schemars(length(max = 71))]
     pub definition_digest: String,
     /// The operation's params.

@@ -151,6 +151,7 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
         ambient: context.ambient.of(namespace),
         guarded: guarded.unwrap_or_default(),
         workflow: context.index.workflow_problems(namespace, &object.spec),
+        unlisted: !context.index.unsynced().is_empty(),
         held_by: context.index.held_by(namespace, name),
         active,
         last_lease,

@@ -72,6 +72,8 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
     let (mut due, mut later, mut running) =
         (BTreeSet::<Key>::new(), HashMap::<Key, Time>::new(), BTreeSet::<Key>::new());
     let mut memories: HashMap<Key, Remembered> = HashMap::new();
+    // Apart from what is remembered, which a visit takes with it: who is overdue stays so while he is looked at.
+    let mut overdue: HashMap<Key, usize> = HashMap::new();
     let mut visits: JoinSet<(Key, Remembered, Option<Time>)> = JoinSet::new();
     let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
     loop {
@@ -89,7 +91,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
             keys.insert(handle.id(), started);
             running.insert(key);
         }
-        context.metrics.standing_overdue(memories.values().map(|memory| memory.overdue).sum());
+        context.metrics.standing_overdue(overdue.values().sum());
         let sleep = later.values().min().map_or(1000, |at| at.since(now).clamp(1, 1000));
         tokio::select! {
             key = changed.recv() => match key {
@@ -101,6 +103,10 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
                     keys.remove(&id);
                     running.remove(&key);
                     later.remove(&key);
+                    overdue.insert(key.clone(), memory.overdue);
+                    if again.is_none() {
+                        overdue.remove(&key);
+                    }
                     if let Some(at) = again {
                         memories.insert(key.clone(), memory);
                         later.insert(key, at);

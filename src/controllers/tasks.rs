@@ -32,8 +32,15 @@ pub async fn run(client: Client, outlet: Outlet) {
     let changed = outlet.index.task_places_changed();
     let mut running: HashMap<Place, AbortHandle> = HashMap::new();
     let mut watches: JoinSet<()> = JoinSet::new();
+    let mut look = tokio::time::interval(IDLE);
     loop {
         let wanted = outlet.index.task_places();
+        running.retain(|place, watch| {
+            if watch.is_finished() {
+                tracing::error!(kind = place.0.as_str(), namespace = %place.1, "a watch of what leases are made for has ended: this is a bug; it is opened again");
+            }
+            !watch.is_finished()
+        });
         for place in &wanted {
             if !running.contains_key(place) {
                 running.insert(place.clone(), watches.spawn(watch(client.clone(), outlet.clone(), place.clone())));
@@ -41,7 +48,7 @@ pub async fn run(client: Client, outlet: Outlet) {
         }
         tokio::select! {
             () = changed.notified() => {}
-            () = tokio::time::sleep(IDLE) => {
+            _ = look.tick() => {
                 let wanted = outlet.index.task_places();
                 running.retain(|place, watch| {
                     let keep = wanted.contains(place);

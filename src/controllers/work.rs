@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -62,6 +63,8 @@ struct Job {
     key: String,
     step: Option<ResolvedStep>,
     facts: Option<Facts>,
+    /// How long the step may take yet; `None`: taking back is tried for ever.
+    left: Option<Duration>,
     lane: Lane,
     lease: LeaseUid,
     namespace: String,
@@ -106,20 +109,20 @@ impl Calls {
     pub fn start(self: &Arc<Self>, seen: &Observed, task: &Task, (tries, document): (i32, &str), now: Time) -> Answer {
         let step = steps::of(seen).into_iter().find(|s| s.name == task.step);
         let ended = seen.lease.status.end_time.is_some();
-        let calls = {
+        {
             let mut board = self.board();
             let works = board.entry(seen.lease.uid.clone()).or_default();
             let again = works.get(task).filter(|work| work.tries == tries && work.document == document);
             let calls = again.map_or(1, |work| work.calls.saturating_add(1));
             works.insert(task.clone(), Work { document: document.to_owned(), tries, calls, state: WorkState::Running });
-            calls
-        };
+        }
         let job = Job {
             task: task.clone(),
             tries,
             document: document.to_owned(),
-            key: key(seen, task, step.as_ref(), calls),
+            key: key(seen, task, step.as_ref(), now),
             facts: step.as_ref().and_then(|step| facts::of(seen, step, self.token(seen), &self.with.endpoint, now)),
+            left: time_left(seen, task, step.as_ref(), now),
             step,
             lane: if ended { Lane::Retry } else { Lane::Issue },
             lease: seen.lease.uid.clone(),
@@ -168,7 +171,15 @@ impl Calls {
             Part::Undo => self.undo_request(&job).await,
         };
         match request {
-            Ok((system, request)) => self.with.systems.call(&system, &request, &job.key).await,
+            Ok((system, request)) => {
+                let call = self.with.systems.call(&system, &request, &job.key);
+                match job.left {
+                    None => call.await,
+                    Some(left) => tokio::time::timeout(left, call)
+                        .await
+                        .unwrap_or_else(|_| again("no answer within the step's timeout".into())),
+                }
+            }
             Err(outcome) => outcome,
         }
     }
@@ -282,13 +293,21 @@ fn place(system: &ConnectedSystem) -> Place {
 }
 
 /// The Idempotency-Key: the same for every try, but for a gate, which changes nothing and wants a new answer each time.
-fn key(seen: &Observed, task: &Task, step: Option<&ResolvedStep>, calls: u32) -> String {
+fn key(seen: &Observed, task: &Task, step: Option<&ResolvedStep>, now: Time) -> String {
     let key = format!("{}/{}", seen.lease.uid, task.step);
     match (task.part, step.map(|s| s.at)) {
         (Part::Undo, _) => format!("{key}/undo"),
-        (Part::Do, Some(StepTime::Request)) => format!("{key}/{calls}"),
+        (Part::Do, Some(StepTime::Request)) => format!("{key}/{}", now.as_millis()),
         (Part::Do, _) => key,
     }
+}
+
+/// How long the call of a step may take, so that all its tries together stay within its timeout; a second at least.
+fn time_left(seen: &Observed, task: &Task, step: Option<&ResolvedStep>, now: Time) -> Option<Duration> {
+    let step = step.filter(|_| task.part == Part::Do)?;
+    let begun = seen.lease.status.steps.iter().find(|s| s.name == task.step)?.start_time;
+    let left = begun.plus(step.timeout).since(now).max(1_000);
+    Some(Duration::from_millis(u64::try_from(left).unwrap_or_default()))
 }
 
 /// Whether what cannot be rendered now may be, later: no thread was free, or the token is not here yet.

@@ -35,6 +35,8 @@ pub struct LifecycleObserved {
     pub guarded: Guarded,
     /// Why steps of its workflow cannot run, as sentences.
     pub workflow: Vec<workflow::Problem>,
+    /// Some first list is not there yet: what is missing may only not be known.
+    pub unlisted: bool,
     /// The lease that holds it, if one does.
     pub held_by: Option<Held>,
     pub active: usize,
@@ -254,7 +256,7 @@ fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
 }
 
 fn workflow_allowed(seen: &LifecycleObserved) -> Option<Said> {
-    if seen.spec.workflow.is_empty() {
+    if seen.spec.workflow.is_empty() || seen.unlisted {
         return None;
     }
     let kind = ConditionType::WorkflowAllowed;

@@ -30,7 +30,7 @@ pub struct TaskEnd {
 /// the same name.
 #[must_use]
 pub fn pinned(seen: &Observed) -> Option<&str> {
-    let known = seen.lease.status.task.as_ref().map(|task| task.uid.as_str()).or(seen.memory.task.as_deref());
+    let known = seen.lease.status.completion.as_ref().map(|task| task.uid.as_str()).or(seen.memory.task.as_deref());
     known.or_else(|| match &seen.task {
         TaskSeen::Present { uid, end, .. } if end.is_none_or(|end| end.at >= seen.lease.created) => Some(uid),
         _ => None,

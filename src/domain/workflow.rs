@@ -128,7 +128,8 @@ fn problems_of(step: &Step, systems: &Systems, labels: &Labels, delivery: Option
     match usable(system, &step.operation) {
         Err(why) => out.push(why),
         Ok((operation, uses)) => {
-            out.extend(params(step, operation));
+            let undo = step.undo.as_deref().and_then(|undo| system.spec.operation(undo));
+            out.extend(params(step, operation, undo));
             out.extend(timing(step, operation, uses, delivery));
         }
     }
@@ -164,12 +165,12 @@ fn usable<'a>(system: &'a SystemSeen, name: &str) -> Result<(&'a Operation, Uses
     }
 }
 
-fn params(step: &Step, operation: &Operation) -> Option<String> {
+fn params(step: &Step, operation: &Operation, undo: Option<&Operation>) -> Option<String> {
     let wanted = |name: &String| operation.params.contains(name);
-    let undone = |name: &String| step.undo.is_some() && !wanted(name);
+    let for_undo = |name: &String| undo.is_some_and(|undo| undo.params.contains(name));
     let missing: Vec<&str> =
         operation.params.iter().filter(|p| !step.with.contains_key(*p)).map(String::as_str).collect();
-    let unknown: Vec<&str> = step.with.keys().filter(|p| !wanted(p) && !undone(p)).map(String::as_str).collect();
+    let unknown: Vec<&str> = step.with.keys().filter(|p| !wanted(p) && !for_undo(p)).map(String::as_str).collect();
     match (missing.as_slice(), unknown.as_slice()) {
         ([], []) => None,
         ([], unknown) => {

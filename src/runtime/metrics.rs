@@ -69,6 +69,7 @@ const RESOURCES: &[&str] = &[
     "serviceaccountlifecycles",
     "serviceaccounts",
     "secrets",
+    "configmaps",
     "deployments",
     "statefulsets",
     "daemonsets",

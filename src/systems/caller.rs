@@ -240,7 +240,7 @@ fn rest(until: Instant) -> Duration {
     until.saturating_duration_since(Instant::now())
 }
 
-fn sending(http: &HttpSystem, request: &Request) -> Result<Sending, Trouble> {
+pub(super) fn sending(http: &HttpSystem, request: &Request) -> Result<Sending, Trouble> {
     let url = path::join(&http.url, &request.path)?;
     let mut headers = Vec::new();
     for (name, value) in &request.headers {

@@ -3,7 +3,7 @@
 use super::{
     known, path,
     problem::{Part, Problem},
-    render::{check_operation, compile_path},
+    render::{Checked, check_operation, compile_path},
 };
 use crate::api::system::{ConnectedSystemSpec, Method, Operation};
 
@@ -13,17 +13,21 @@ use crate::api::system::{ConnectedSystemSpec, Method, Operation};
 /// If something is.
 pub fn check_system(spec: &ConnectedSystemSpec) -> Result<(), String> {
     for operation in &spec.operations {
-        check(spec, operation).map_err(|why| format!("operation {}: {why}", operation.name))?;
+        check(spec, operation).map_err(|why| format!("operation {}: {why}", operation.name)).map(drop)?;
     }
     Ok(())
 }
 
-fn check(spec: &ConnectedSystemSpec, operation: &Operation) -> Result<(), String> {
-    check_operation(operation).map_err(|problem| problem.to_string())?;
+/// What an operation of the system uses.
+///
+/// # Errors
+/// The first thing that is wrong with it, as a sentence.
+pub(super) fn check(spec: &ConnectedSystemSpec, operation: &Operation) -> Result<Checked, String> {
+    let checked = check_operation(operation).map_err(|problem| problem.to_string())?;
     let path = compile_path(&operation.path, &known::rendering(operation)).map_err(|problem| problem.to_string())?;
     let begins = path::first_text(path.tree());
     if spec.vault.is_some() {
-        return check_vault(operation, begins);
+        return check_vault(operation, begins).map(|()| checked);
     }
     if begins.is_some_and(|text| !text.is_empty() && !text.starts_with(['/', '?'])) {
         return Err(Problem::Path(path::Unsafe::Relative).to_string());
@@ -32,7 +36,7 @@ fn check(spec: &ConnectedSystemSpec, operation: &Operation) -> Result<(), String
     let own = auth.map(|auth| auth.header.as_ref().map_or("authorization", |header| header.name.as_str()));
     match operation.headers.iter().find(|header| own.is_some_and(|own| own.eq_ignore_ascii_case(&header.name))) {
         Some(header) => Err(Problem::HeaderReserved(header.name.clone()).to_string()),
-        None => Ok(()),
+        None => Ok(checked),
     }
 }
 

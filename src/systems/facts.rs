@@ -5,8 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     api::{
         Duration, Time,
+        decision::DecisionType,
         lease::Identity,
         lifecycle::Owner,
+        status::CredentialLeaseStatus,
         workflow::{ResolvedStep, StepTime},
     },
     cluster::{render::Endpoint, token::Token},
@@ -131,7 +133,7 @@ pub fn of(seen: &Observed, step: &ResolvedStep, token: TokenFact, endpoint: &End
             end_reason: status.end_reason.map(|r| r.to_string()).unwrap_or_default(),
             end_time: status.end_time,
             evidence: status.credential.as_ref().and_then(|c| c.evidence).map(|e| e.to_string()).unwrap_or_default(),
-            approvers: status.decisions.iter().map(|d| d.by.clone()).collect(),
+            approvers: approvers(status),
         },
         lifecycle: LifecycleFacts {
             name: spec.lifecycle_ref.name.clone(),
@@ -150,4 +152,23 @@ pub fn of(seen: &Observed, step: &ResolvedStep, token: TokenFact, endpoint: &End
         }),
         now,
     })
+}
+
+/// Who agreed; the decisions that count tell of who denied and revoked as well.
+fn approvers(status: &CredentialLeaseStatus) -> Vec<String> {
+    let agreed = status.decisions.iter().filter(|d| d.decision == DecisionType::Approved);
+    agreed.map(|d| d.by.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_denied_or_revoked_is_no_approver() {
+        let decision = |decision: &str, by: &str| serde_json::json!({"uid": by, "decision": decision, "by": by, "time": "2026-11-24T12:00:00Z"});
+        let decisions = [decision("Approved", "alice"), decision("Revoked", "bob"), decision("Denied", "carol")];
+        let status = serde_json::from_value(serde_json::json!({ "decisions": decisions })).unwrap();
+        assert_eq!(approvers(&status), ["alice"]);
+    }
 }

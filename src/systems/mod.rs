@@ -37,12 +37,15 @@ mod trouble;
 mod trust;
 mod vault;
 
+mod shown;
+
 pub use caller::Systems;
 pub use check::check_system;
 pub use known::known_names;
 pub use problem::{Part, Problem};
 pub use render::{Checked, Renderer, check_operation};
 pub use request::{Body, Request};
+pub use shown::{Shown, shown};
 
 #[cfg(test)]
 mod tests;

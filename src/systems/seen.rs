@@ -1,6 +1,6 @@
 //! A connected system as decisions look at it.
 
-use super::check_operation;
+use super::check::check;
 use crate::{
     api::ConnectedSystem,
     domain::workflow::{SystemSeen, Uses},
@@ -10,8 +10,8 @@ use crate::{
 #[must_use]
 pub fn seen(object: &ConnectedSystem) -> SystemSeen {
     let operations = object.spec.operations.iter().map(|operation| {
-        let checked = check_operation(operation).map_err(|problem| problem.to_string());
-        let uses = checked.map(|checked| Uses { token: checked.uses_token, credential: checked.uses_credential });
+        let uses = check(&object.spec, operation)
+            .map(|checked| Uses { token: checked.uses_token, credential: checked.uses_credential });
         (operation.name.clone(), uses)
     });
     SystemSeen {

@@ -38,7 +38,7 @@ impl State {
     fn new(generation: Option<i64>, spec: &ConnectedSystemSpec) -> Self {
         let limits = spec.limits.clone().unwrap_or_default();
         let concurrency = limits.concurrency.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        let timeout = limits.call_timeout_seconds.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+        let timeout = limits.call_timeout.and_then(|t| u64::try_from(t.as_secs()).ok()).filter(|n| *n > 0);
         let ca = spec.http.as_ref().and_then(|http| http.ca_bundle.as_deref());
         let ca = ca.or(spec.vault.as_ref().and_then(|vault| vault.ca_bundle.as_deref()));
         Self {

@@ -449,7 +449,9 @@ fn a_lease_ends_with_the_job_or_pod_it_is_for() {
         let pods: Api<Pod> = Api::namespaced(tenant.admin.clone(), &tenant.namespace);
         for name in ["done", "failed", "deleted"] {
             pods.create(&PostParams::default(), &serde_json::from_value(pod(name))?).await?;
-            tenant.lease_is(name, "bound to its pod", |l| l.status.as_ref().is_some_and(|s| s.task.is_some())).await?;
+            tenant
+                .lease_is(name, "bound to its pod", |l| l.status.as_ref().is_some_and(|s| s.completion.is_some()))
+                .await?;
         }
         for (name, phase) in [("done", "Succeeded"), ("failed", "Failed")] {
             let status = json!({"status": {"phase": phase}});

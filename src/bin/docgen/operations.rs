@@ -82,7 +82,7 @@ pub fn page() -> String {
         "\n## What a call comes to\n\n| answer | without `success` and `retryable` |\n|---|---|\n\
          | 2xx | done |\n| 408, 425, 429, 5xx | tried again, not before `Retry-After` (at most 120 seconds) |\n| anything else, also a redirect | refused |\n\
          | none in time, a connection that breaks, a certificate that is not to be trusted, more than 256 KiB | tried again: whether the call was carried out is not known |\n\n\
-         Each call has an `Idempotency-Key`, the same at every try. A system that did not answer five times in a row, or with 5xx, is left alone for 5 seconds, then for twice as long after each trial that fails, up to \
+         Each call has an `Idempotency-Key`, `<lease UID>/<step>`, the same at every try; of an undo `<lease UID>/<step>/undo`; of a gate another one each time. A system that did not answer five times in a row, or with 5xx, is left alone for 5 seconds, then for twice as long after each trial that fails, up to \
          a minute.\n\nWhat expressions may cost is bounded as it is for [validations](validations.md#what-is-refused).\n",
     );
     out

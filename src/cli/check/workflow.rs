@@ -20,6 +20,7 @@ use crate::{
     systems::{
         Renderer,
         facts::{self, TokenFact},
+        shown,
     },
 };
 
@@ -44,7 +45,7 @@ pub struct Rehearsed {
 /// A request as it would be sent, without what proves who the operator is; `***` stands for the credential's token.
 #[derive(Debug, Serialize)]
 pub struct Sent {
-    pub method: &'static str,
+    pub method: String,
     pub url: String,
     pub headers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,14 +106,8 @@ async fn render(
     let mut facts = facts::of(&seen, step, TokenFact::Masked, &endpoint, asked.now).ok_or_else(nobody)?;
     facts.params.retain(|name, _| operation.params.contains(name));
     let request = renderer.render(operation, &facts).await.map_err(|problem| problem.to_string())?;
-    let url = system.spec.http.as_ref().map(|h| h.url.clone());
-    let vault = system.spec.vault.as_ref().map(|v| format!("{}/v1/{}/data/", v.url, v.mount));
-    Ok(Sent {
-        method: request.method.as_str(),
-        url: format!("{}{}", url.or(vault).unwrap_or_default(), request.path),
-        headers: request.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
-        body: request.body.as_ref().map(|body| body.as_str().to_owned()),
-    })
+    let shown = shown(&system.spec, &request)?;
+    Ok(Sent { method: shown.method, url: shown.url, headers: shown.headers, body: shown.body })
 }
 
 /// For people.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use super::{Index, Inner};
 use crate::{
-    api::{ServiceAccountLifecycle, names::LeaseUid},
+    api::{
+        ServiceAccountLifecycle, condition, lifecycle::ServiceAccountLifecycleStatus, names::LeaseUid,
+        reasons::ConditionType,
+    },
     controllers::packed::Packed,
     domain::{
         observed::Presence,
@@ -23,7 +26,10 @@ impl Index {
         }
         let row = inner.lifecycles.get(&(namespace.to_owned(), name.to_owned()));
         Some(row.map(|row| row.object.clone()).filter(|object| {
-            let left = object.status.as_ref().is_some_and(|status| !status.standing.is_empty());
+            let says = |status: &ServiceAccountLifecycleStatus| {
+                condition::find(&status.conditions, ConditionType::StandingReady.as_str()).is_some()
+            };
+            let left = object.status.as_ref().is_some_and(|status| !status.standing.is_empty() || says(status));
             left || !object.spec.standing.is_empty()
         }))
     }

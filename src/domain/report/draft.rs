@@ -44,10 +44,10 @@ impl<'a> Draft<'a> {
         }
         draft.later_token();
         if let Some(what) = seen.lease.spec.as_ref().and_then(|s| s.completion_ref.as_ref())
-            && draft.status.task.is_none()
+            && draft.status.completion.is_none()
             && let Some(uid) = task::pinned(seen)
         {
-            draft.status.task = Some(ObjectIdentity { name: what.name.clone(), uid: uid.to_owned() });
+            draft.status.completion = Some(ObjectIdentity { name: what.name.clone(), uid: uid.to_owned() });
         }
         if let Some(spec) = seen.lease.spec.as_ref().filter(|_| draft.status.history.is_none()) {
             let detail = format!("{}: {}", spec.lifecycle_ref.name, spec.reason);

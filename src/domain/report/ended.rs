@@ -12,6 +12,7 @@ use crate::{
         quantities::seconds,
         reasons::{ConditionType, EndReason, Evidence, Happening, LeaseReason, Phase},
         status::{AccountIdentity, CredentialLeaseStatus},
+        workflow::StepTime,
     },
     domain::{
         agreement::{self, Late},
@@ -28,6 +29,7 @@ fn ended<'a>(seen: &'a Observed, now: Time, end: &End) -> Draft<'a> {
         draft.status.end_time = Some(end.at);
         draft.status.end_reason = Some(end.reason);
         record_end(&mut draft, end);
+        draft.interrupted();
     }
     let name = seen.memory.account.as_ref().or_else(|| seen.present(&Child::Account)).map(|id| AccountIdentity {
         namespace: id.namespace.clone(),
@@ -89,6 +91,12 @@ fn record_end(draft: &mut Draft, end: &End) {
             draft.record(Happening::Failed, &format!("{}: {}", EndReason::StepFailed, end.message));
         }
         EndReason::RolledBack => {
+            // Where its workflow has done something elsewhere, the condition tells of that.
+            let told = draft.status.steps.iter().any(|s| s.at == StepTime::Issue);
+            if told {
+                draft.record_at(Happening::Ended, end.at, OPERATOR, &format!("{}: {}", end.reason, end.message));
+                return;
+            }
             draft
                 .condition(
                     ConditionType::RolledBack,

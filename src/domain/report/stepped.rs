@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use crate::{
     api::{
-        ConditionStatus, Time,
+        ConditionStatus, Time, condition,
         reasons::{ConditionType, Happening, LeaseReason, Phase},
         status::CredentialLeaseStatus,
         workflow::{OnFailure, ResolvedStep, StepState, StepStatus, StepTime},
@@ -156,6 +156,29 @@ impl Draft<'_> {
         } else {
             let message = format!("could not be taken back yet, and is tried for ever: {}", left.join("; "));
             self.condition(kind, ConditionStatus::False, LeaseReason::UndoFailing.as_str(), message);
+        }
+    }
+
+    /// The lease has ended: what was being called is not called any more. What is taken back is left for that.
+    pub(super) fn interrupted(&mut self) {
+        let workflow = self.workflow();
+        let undoable = |name: &str| workflow.iter().any(|s| s.name == name && s.undo.is_some());
+        let running = self.status.steps.iter().filter(|s| s.state == StepState::Running && !undoable(&s.name));
+        let stopped: Vec<StepStatus> = running
+            .map(|s| StepStatus {
+                state: StepState::Failed,
+                end_time: Some(self.now),
+                message: "the lease ended first".into(),
+                ..s.clone()
+            })
+            .collect();
+        self.steps(&stopped);
+        let kind = ConditionType::DependentsUpdated;
+        let unknown = condition::find(&self.status.conditions, kind.as_str())
+            .is_some_and(|c| c.status == ConditionStatus::Unknown);
+        if unknown {
+            let message = "the lease ended before every step at Issue was done";
+            self.condition(kind, ConditionStatus::False, Happening::Ended.as_str(), message);
         }
     }
 

@@ -105,9 +105,9 @@ fn trouble(seen: &Seen, namespace: &str) -> Option<(LifecycleReason, String)> {
 /// How urgent a reason is: the condition's reason is that of the most urgent credential.
 fn urgency(reason: LifecycleReason) -> u8 {
     match reason {
-        LifecycleReason::Delivered => 0,
-        LifecycleReason::Renewing => 1,
-        LifecycleReason::Withdrawing => 2,
+        LifecycleReason::Withdrawing => 0,
+        LifecycleReason::Delivered => 1,
+        LifecycleReason::Renewing => 2,
         LifecycleReason::RolledBack => 3,
         LifecycleReason::LeaseFailed => 4,
         LifecycleReason::NotHeld => 5,

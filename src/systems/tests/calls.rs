@@ -105,7 +105,7 @@ async fn what_is_no_answer_is_tried_again_and_within_the_time() {
         (Act::Huge(10 << 20), "larger than 256 KiB"),
     ] {
         let server = Server::always(act).await;
-        let spec = json!({"http": server.http(), "limits": {"callTimeoutSeconds": 1}});
+        let spec = json!({"http": server.http(), "limits": {"callTimeout": "1s"}});
         let begun = Instant::now();
         let outcome = call(&systems(), &system(spec), json!({})).await;
         assert!(matches!(&outcome, Outcome::Again { message, .. } if message.contains(told)), "{told}: {outcome:?}");
@@ -234,7 +234,7 @@ async fn addresses_that_trust_by_place_are_never_connected_to() {
 async fn a_dead_system_is_left_alone_and_holds_up_no_other() {
     let (dead, live) = (Server::always(Act::Hang).await, Server::always(ok("{}")).await);
     let (systems, metrics) = systems_with(ApiServer::default());
-    let limits = json!({"concurrency": 1, "callTimeoutSeconds": 1});
+    let limits = json!({"concurrency": 1, "callTimeout": "1s"});
     let gone = system(json!({"http": dead.http(), "limits": limits}));
     let mut other = system(json!({"http": live.http()}));
     other.metadata.uid = Some("u-2".into());

@@ -198,7 +198,7 @@ impl Other {
             "apiVersion": "leasehold.dev/v1alpha1", "kind": "ConnectedSystem", "metadata": {"name": name},
             "spec": {
                 "type": "HTTP", "http": {"url": format!("https://localhost:{}", self.port), "caBundle": self.ca},
-                "namespaces": {"from": "All"}, "limits": {"callTimeoutSeconds": 2, "concurrency": 16},
+                "namespaces": {"from": "All"}, "limits": {"callTimeout": "2s", "concurrency": 16},
                 "operations": [gate, token, fact, unset, told],
             },
         })
