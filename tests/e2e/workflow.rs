@@ -188,70 +188,106 @@ fn ways() -> Vec<(&'static str, Vec<Act>, Option<Act>, bool)> {
     ]
 }
 
+/// A system each, whose second step is met in one of the ways, and a lease that calls it.
+async fn begun(lab: &Lab, tenant: &Tenant<'_>) -> Result<Vec<Other>> {
+    // One system each: what one of them does must not open the breaker of another.
+    let mut others = vec![];
+    for (way, script, always, _) in ways() {
+        let (other, system) = (Other::start().await?, format!("{}-{way}", tenant.namespace));
+        lab.kubectl(&["apply", "-f", "-"], Some(&other.system(&system).to_string())).await?;
+        let what = format!("PUT /values/{way}-token");
+        other.script(&what, &script);
+        if let Some(act) = always {
+            other.always(&what, act);
+        }
+        lifecycle(tenant, way, &system, |_| {}).await?;
+        others.push(other);
+    }
+    for (way, ..) in ways() {
+        tenant.lifecycle_says(way, "WorkflowAllowed", ConditionStatus::True, "Allowed").await?;
+    }
+    for (way, ..) in ways() {
+        ask(tenant, way, way).await?;
+    }
+    Ok(others)
+}
+
+/// The lease is active and everything is done, until it is deleted; then everything is taken back.
+async fn all_done(lab: &Lab, tenant: &Tenant<'_>, way: &str, other: &Other) -> Result<()> {
+    let lease = tenant.lease_in(way, Phase::Active).await?;
+    let token = token_at(other, &format!("{way}-token"))?;
+    ensure!(Holder::new(tenant, &token)?.reads().await? == 200);
+    ensure!(other.value(&format!("{way}-fact")).is_some());
+    ensure!(other.keys("PUT", &format!("{way}-token")).len() == 1, "one Idempotency-Key for all tries");
+    tenant.leases().delete(way, &DeleteParams::default()).await?;
+    let left = || other.value(&format!("{way}-token")).or(other.value(&format!("{way}-fact")));
+    let gone = || async { Ok::<_, anyhow::Error>(left().is_none().then_some(())) };
+    eventually("everything to be taken back", Duration::from_secs(30), gone).await?;
+    lab.nothing_left_of(lease.metadata.uid.as_deref().unwrap_or_default()).await
+}
+
+/// The lease has failed, everything is taken back, and the credential is dead.
+async fn all_undone(lab: &Lab, tenant: &Tenant<'_>, way: &str, other: &Other) -> Result<()> {
+    let lease = tenant.lease_is(way, "over", is_over).await?;
+    is_conform(&lease)?;
+    let status = lease.status.clone().unwrap_or_default();
+    let failed = status.phase == Some(Phase::Failed) && status.end_reason == Some(EndReason::StepFailed);
+    ensure!(failed, "{status:?}");
+    ensure!(condition_of(&lease, "RolledBack")?.status == ConditionStatus::True);
+    ensure!(condition_of(&lease, "Revoked")?.status == ConditionStatus::True);
+    ensure!(other.value(&format!("{way}-token")).or(other.value(&format!("{way}-fact"))).is_none());
+    for call in other.calls(&format!("{way}-token")).iter().filter(|call| call.what.starts_with("PUT")) {
+        let body: Value = serde_json::from_str(&call.body)?;
+        let token = body["value"].as_str().context("a token")?;
+        ensure!(Holder::new(tenant, token)?.reads().await? == 401);
+        let told = serde_json::to_string(&lease)?.contains(token) || lab.said()?.contains(token);
+        ensure!(!told, "the token leaked");
+    }
+    lab.nothing_left_of(lease.metadata.uid.as_deref().unwrap_or_default()).await
+}
+
 #[test]
 fn however_a_step_fails_all_is_done_or_all_is_taken_back() {
     run(async {
         let lab = Lab::shared().await?;
         let tenant = lab.tenant("ways").await?;
-        // One system each: what one of them does must not open the breaker of another.
-        let mut others = vec![];
-        for (way, script, always, _) in ways() {
-            let other = Other::start().await?;
-            lab.kubectl(&["apply", "-f", "-"], Some(&other.system(&format!("ways-{way}")).to_string())).await?;
-            let what = format!("PUT /values/{way}-token");
-            other.script(&what, &script);
-            if let Some(act) = always {
-                other.always(&what, act);
-            }
-            lifecycle(&tenant, way, &format!("ways-{way}"), |_| {}).await?;
-            tenant.lifecycle_says(way, "WorkflowAllowed", ConditionStatus::True, "Allowed").await?;
-            ask(&tenant, way, way).await?;
-            others.push(other);
-        }
+        let others = begun(lab, &tenant).await?;
         for ((way, _, _, lives), other) in ways().into_iter().zip(&others) {
-            let check = async {
-                if lives {
-                    let lease = tenant.lease_in(way, Phase::Active).await?;
-                    let token = token_at(other, &format!("{way}-token"))?;
-                    ensure!(Holder::new(&tenant, &token)?.reads().await? == 200);
-                    ensure!(other.value(&format!("{way}-fact")).is_some());
-                    ensure!(other.keys("PUT", &format!("{way}-token")).len() == 1, "one Idempotency-Key for all tries");
-                    tenant.leases().delete(way, &DeleteParams::default()).await?;
-                    let gone = || async {
-                        Ok::<_, anyhow::Error>(
-                            other
-                                .value(&format!("{way}-token"))
-                                .or(other.value(&format!("{way}-fact")))
-                                .is_none()
-                                .then_some(()),
-                        )
-                    };
-                    eventually("everything to be taken back", Duration::from_secs(30), gone).await?;
-                    return lab.nothing_left_of(lease.metadata.uid.as_deref().unwrap_or_default()).await;
-                }
-                let lease = tenant.lease_is(way, "over", is_over).await?;
-                is_conform(&lease)?;
-                let status = lease.status.clone().unwrap_or_default();
-                ensure!(
-                    status.phase == Some(Phase::Failed) && status.end_reason == Some(EndReason::StepFailed),
-                    "{status:?}"
-                );
-                ensure!(condition_of(&lease, "RolledBack")?.status == ConditionStatus::True);
-                ensure!(condition_of(&lease, "Revoked")?.status == ConditionStatus::True);
-                ensure!(other.value(&format!("{way}-token")).or(other.value(&format!("{way}-fact"))).is_none());
-                let sent = other.calls(&format!("{way}-token"));
-                let body: Value = serde_json::from_str(&sent.first().context("a call")?.body)?;
-                let token = body["value"].as_str().context("a token")?;
-                ensure!(Holder::new(&tenant, token)?.reads().await? == 401);
-                ensure!(
-                    !serde_json::to_string(&lease)?.contains(token) && !lab.said()?.contains(token),
-                    "the token leaked"
-                );
-                lab.nothing_left_of(lease.metadata.uid.as_deref().unwrap_or_default()).await
+            let found = if lives {
+                all_done(lab, &tenant, way, other).await
+            } else {
+                all_undone(lab, &tenant, way, other).await
             };
-            check.await.with_context(|| format!("a step that {way}"))?;
+            found.with_context(|| format!("a step that {way}"))?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn however_a_step_fails_while_the_operator_is_killed_again_and_again_it_ends_the_same() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("killed").await?;
+        let others = begun(&lab, &tenant).await?;
+        for (number, pause) in [300, 900, 2500].into_iter().enumerate() {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            lab.take_operator()?.kill()?;
+            lab.start_operator(&format!("operator-{number}"), &[]).await?;
+        }
+        for ((way, ..), other) in ways().into_iter().zip(&others) {
+            // How much time a step had left when somebody looked again decides whether it was done.
+            let settled =
+                |l: &CredentialLease| l.status.as_ref().and_then(|s| s.phase) == Some(Phase::Active) || is_over(l);
+            let lease = tenant.lease_is(way, "active or over", settled).await?;
+            let found = if is_over(&lease) {
+                all_undone(&lab, &tenant, way, other).await
+            } else {
+                all_done(&lab, &tenant, way, other).await
+            };
+            found.with_context(|| format!("a step that {way}"))?;
+        }
+        lab.stop().await
     });
 }
 
