@@ -9,6 +9,7 @@
 
 mod cache;
 mod control_plane;
+mod debian;
 mod go;
 mod progress;
 mod tool;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+pub use debian::debian_program;
 pub use tool::go_tool;
 pub use wheel::openbao;
 

@@ -1,0 +1,76 @@
+//! Programs that only a distribution has, such as a browser: found, or installed by their package's name.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::process::Command;
+
+use super::progress;
+
+/// Where packages put programs; an account's PATH may lack `sbin`.
+const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// The path of `program`, installed from the Debian package `package` if it is missing, this is root, and apt-get is there.
+///
+/// # Errors
+/// If it is missing and cannot be installed: the error says what to install, or what apt-get said.
+pub async fn debian_program(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(path) = found(program) {
+        return Ok(path);
+    }
+    ensure!(
+        is_root() && found("apt-get").is_some(),
+        "{program} is not on this machine: install it first (Debian: apt-get install {package})"
+    );
+    // One at a time, across processes: apt-get refuses to wait for another one by default.
+    let lock = File::create(std::env::temp_dir().join("leasehold-harness-apt.lock")).context("create a lock file")?;
+    let _held = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await?.context("wait for the lock")?;
+    if let Some(path) = found(program) {
+        return Ok(path);
+    }
+    progress::while_waiting(&format!("installing {package}"), "usually under a minute, once", install(package)).await?;
+    found(program).with_context(|| format!("the package {package} has no program {program}"))
+}
+
+async fn install(package: &str) -> Result<()> {
+    let args = ["install", "--yes", "--no-install-recommends", package];
+    // The lists may be missing or old: fetched only when they do not do.
+    if apt_get(&args).await.is_err() {
+        apt_get(&["update"]).await?;
+        apt_get(&args).await?;
+    }
+    Ok(())
+}
+
+async fn apt_get(args: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.arg("--option=DPkg::Lock::Timeout=300").args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    let output = command.stdin(Stdio::null()).output().await.context("start apt-get")?;
+    if !output.status.success() {
+        bail!("{:?} failed, {}:\n{}", command.as_std(), output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
+fn found(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(PLACES.iter().map(PathBuf::from));
+    places.map(|place| place.join(program)).find(|path| path.is_file())
+}
+
+fn is_root() -> bool {
+    fs::metadata(Path::new("/proc/self")).is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_there_is_found_and_what_is_no_package_is_an_error() {
+        assert!(debian_program("sh", "dash").await.unwrap().is_absolute());
+        assert!(debian_program("no-such-program", "no-such-package-of-anybody").await.is_err());
+    }
+}
