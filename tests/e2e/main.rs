@@ -18,6 +18,7 @@ mod cli_see;
 mod ends;
 mod faults;
 mod gitops;
+mod gitops_health;
 mod guardrails;
 mod held;
 mod install;
