@@ -70,10 +70,7 @@ mod tests {
             ..Global::default()
         };
         let flags = Origin::of(&global).flags();
-        assert_eq!(
-            flags,
-            ["--kubeconfig=/a/config", "--context=prod", "--as=ci", "--as-group=a", "--as-group=b"]
-        );
+        assert_eq!(flags, ["--kubeconfig=/a/config", "--context=prod", "--as=ci", "--as-group=a", "--as-group=b"]);
         assert!(Origin::default().flags().is_empty(), "a pod's own account needs no flag");
     }
 }
