@@ -256,7 +256,7 @@ fn whatever_becomes_of_the_leader_each_lease_has_one_account_and_one_story() {
         two_at_once(&tenant, &person).await?;
 
         for name in ["killed", "paused", "stopped"] {
-            let status = tenant.lease_ended(name, EndReason::Revoked, Evidence::AccountGoneAndWaited).await?;
+            let status = tenant.lease_ended(name, EndReason::DecisionRevoked, Evidence::AccountGoneAndWaited).await?;
             ensure!(status.end_time.is_some(), "{name} has ended");
             one_story(&tenant.leases().get(name).await?)?;
         }
