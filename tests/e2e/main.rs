@@ -23,6 +23,7 @@ mod gitops_order;
 mod gitops_samples;
 mod gitops_warnings;
 mod guardrails;
+mod ha;
 mod held;
 mod install;
 mod lifetimes;

@@ -16,10 +16,12 @@ fn uid() -> LeaseUid {
     LeaseUid::parse(UID).unwrap()
 }
 
-/// An index of a process that has just started.
+/// An index of a process that has just started, and leads.
 fn started() -> Index {
     let (audit, _) = Audit::to(std::io::sink());
-    Index::new(audit, Settings { retention_millis: 1, require_policy: false }, Time::from_millis(NOW))
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    _ = index.lead(Time::from_millis(NOW));
+    index
 }
 
 /// An index whose first lists are there, all of them empty.
@@ -51,6 +53,48 @@ fn lease(version: u64, change: impl FnOnce(&mut serde_json::Value)) -> Credentia
 fn first_end(wishes: &Wishes) -> Option<i64> {
     let ends = wishes.visits.iter().filter(|wish| wish.lane == Lane::End);
     ends.map(|wish| wish.at.map_or(0, |at| at.as_millis() - NOW)).min()
+}
+
+#[test]
+fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
+    let (told, heard) = std::sync::mpsc::channel::<u8>();
+    struct Told(std::sync::mpsc::Sender<u8>);
+    impl std::io::Write for Told {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            _ = line.iter().filter(|byte| **byte == b'\n').try_for_each(|byte| self.0.send(*byte));
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (audit, writer) = Audit::to(Told(told));
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    for source in SOURCES {
+        index.list_begins(source);
+        _ = index.list_ends(source);
+    }
+    _ = index.lease_applied(&lease(7, |lease| {
+        let record = json!({"seq": 1, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
+        lease["status"]["history"] = json!({"seed": "s", "head": "h", "records": [record]});
+    }));
+    index.tell_everything();
+    assert!(!index.leads() && index.unsynced().is_empty());
+
+    let first = index.lead(Time::from_millis(NOW + 1_000));
+    assert_eq!((first_end(&first), first.visits.len()), (Some(600_000), 1), "an end needs no list");
+    assert_eq!(index.unsynced(), WRITTEN, "what the leader before has written is listed again");
+    let end = |source| {
+        index.list_begins(source);
+        _ = index.lease_applied(&lease(7, |_| ()));
+        index.list_ends(source).visits.len()
+    };
+    assert_eq!(WRITTEN.map(end), [0, 2], "only then everything is woken");
+    index.tell_everything();
+    index.tell_everything();
+    drop(index);
+    writer.finish();
+    assert_eq!(heard.iter().count(), 1, "each record once, and none before it led");
 }
 
 #[test]
