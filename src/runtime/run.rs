@@ -96,6 +96,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         stop.clone(),
     )
     .await?;
+    metrics.leading(true);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %bound, server = %cluster.server, "leasehold starts");
 
     let mut background = JoinSet::new();
