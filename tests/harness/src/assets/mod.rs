@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-pub use debian::debian_program;
+pub use debian::{debian_program, debian_unpacked};
 pub use tool::go_tool;
 pub use wheel::openbao;
 
