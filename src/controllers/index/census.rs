@@ -11,7 +11,7 @@ use crate::{
         names::LeaseUid,
         reasons::{ConditionType, LifecycleReason, Phase},
     },
-    domain::{observed::Child, review},
+    domain::review,
 };
 
 /// Where a lease counts whose lifecycle is gone, and a lifecycle that nobody has looked at.
@@ -55,7 +55,7 @@ pub struct Census {
     pub asked: Waits,
     /// Leases that were issued before anybody agreed, and nobody has answered for.
     pub unanswered: Waits,
-    /// Leases whose end has come and whose account or bindings are still there.
+    /// Leases whose end has come and whose account is still there.
     pub overdue: Waits,
     /// Leases of which a step could not be taken back yet.
     pub failing_undos: usize,
@@ -117,15 +117,9 @@ impl Inner {
             census.unanswered.add(now.since(row.created));
         }
         census.failing_undos += usize::from(row.undo_fails);
-        if let Some(end) = row.end.or(row.expires).filter(|end| *end <= now && self.holds_authority(uid)) {
+        // Bindings of an account that is gone give nobody anything.
+        if let Some(end) = row.end.or(row.expires).filter(|end| *end <= now && self.has_account(uid)) {
             census.overdue.add(now.since(end));
         }
-    }
-
-    /// Whether something of a lease is there that gives rights, or could: its account, or a binding that the operator made.
-    /// Others can make bindings that look like a lease's; these give its account nothing that it could have asked for.
-    fn holds_authority(&self, uid: &LeaseUid) -> bool {
-        let gives = |child: &Child| matches!(child, Child::Account | Child::MintBinding | Child::Binding(_));
-        self.children.get(uid).is_some_and(|rows| rows.iter().any(|row| row.ours && gives(&row.child)))
     }
 }

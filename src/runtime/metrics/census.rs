@@ -74,7 +74,7 @@ impl Counted {
         );
         registry.register(
             "overdue_ends",
-            "Leases whose end has come and whose account or bindings are still there",
+            "Leases whose end has come and whose account is still there",
             self.overdue.clone(),
         );
         registry.register(
