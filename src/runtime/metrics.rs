@@ -75,7 +75,6 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     api: Family<ApiAnswer, Counter>,
     counted: Counted,
-    leading: Gauge,
     refusals: Family<RuleLabel, Counter>,
     decisions: Family<DecisionLabel, Counter>,
     ended: Family<ReasonLabel, Counter>,
@@ -86,6 +85,7 @@ pub struct Metrics {
     failing: Gauge,
     standing: Gauge,
     enforced: Gauge,
+    leading: Gauge,
     tokens: Gauge,
     panics: Counter<u64, AtomicU64>,
     system_calls: Family<SystemCall, Counter>,
@@ -110,7 +110,6 @@ impl Metrics {
             registry: Mutex::default(),
             api: Family::default(),
             counted: Counted::default(),
-            leading: Gauge::default(),
             refusals: Family::default(),
             decisions: Family::default(),
             ended: Family::default(),
@@ -121,6 +120,7 @@ impl Metrics {
             failing: Gauge::default(),
             standing: Gauge::default(),
             enforced: Gauge::default(),
+            leading: Gauge::default(),
             tokens: Gauge::default(),
             panics: Counter::default(),
             system_calls: Family::default(),
@@ -133,11 +133,6 @@ impl Metrics {
             metrics.api.clone(),
         );
         metrics.counted.register(&mut registry);
-        registry.register(
-            "leading",
-            "Whether this replica is the one that works (1), or stands by (0)",
-            metrics.leading.clone(),
-        );
         registry.register(
             "refusals",
             "Rules that refused requests were against; a request counts once for each",
@@ -182,6 +177,12 @@ impl Metrics {
             "policies_enforced",
             "Whether the admission policies that Leasehold rests on are in force (1) or not (0)",
             metrics.enforced.clone(),
+        );
+        registry.register(
+            "leading",
+            "Whether this replica leads (1), or stands by (0). Who stands by counts leases and looks after the policies, too, and \
+             has 0 of all else: take the max over replicas",
+            metrics.leading.clone(),
         );
         registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());
         registry.register("visit_panics", "Visits that ended in a panic: each is a bug", metrics.panics.clone());
@@ -238,11 +239,6 @@ impl Metrics {
         self.counted.set(census);
     }
 
-    /// Whether this replica is the one that works.
-    pub fn leading(&self, leading: bool) {
-        self.leading.set(i64::from(leading));
-    }
-
     /// A request was refused for breaking this rule, perhaps among others.
     pub fn refused(&self, refusal: &Refusal) {
         self.refusals.get_or_create(&RuleLabel { rule: refusal.rule() }).inc();
@@ -292,6 +288,11 @@ impl Metrics {
     /// Whether the policies are in force.
     pub fn enforced(&self, enforced: bool) {
         self.enforced.set(i64::from(enforced));
+    }
+
+    /// Whether this replica leads.
+    pub fn leading(&self, leading: bool) {
+        self.leading.set(i64::from(leading));
     }
 
     /// How many tokens are held.

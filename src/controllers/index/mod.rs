@@ -5,6 +5,7 @@
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
 //! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`, `census`.
+//! What comes out of it only while this replica leads: `leading`.
 
 mod answers;
 mod census;
@@ -12,6 +13,7 @@ mod changes;
 mod children;
 mod decisions;
 mod guardrails;
+mod leading;
 mod observe;
 mod quota;
 mod records;
@@ -31,7 +33,7 @@ pub use census::{Census, Waits};
 use decisions::Decisions;
 use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
-pub use sources::{SOURCES, Source};
+pub use sources::{SOURCES, Source, WRITTEN};
 use systems::{Ledger, Systems};
 use tasks::Tasks;
 pub use tasks::{Place, TaskRow};
@@ -107,6 +109,8 @@ struct Inner {
     unproven_until: Option<Time>,
     api_audiences: Vec<String>,
     last_lease: HashMap<(String, String), Time>,
+    /// Since when this replica leads.
+    led: Option<Time>,
 }
 
 /// The index. Cheap to share; no lock is held across an await.
@@ -114,14 +118,13 @@ pub struct Index {
     inner: Mutex<Inner>,
     audit: Audit,
     settings: Settings,
-    started: Time,
 }
 
 impl Index {
-    /// An empty index; `started` is when the process began.
+    /// An empty index of a replica that does not lead yet.
     #[must_use]
-    pub fn new(audit: Audit, settings: Settings, started: Time) -> Self {
-        Self { inner: Mutex::default(), audit, settings, started }
+    pub fn new(audit: Audit, settings: Settings) -> Self {
+        Self { inner: Mutex::default(), audit, settings }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

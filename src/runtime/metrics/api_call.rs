@@ -27,6 +27,7 @@ const RESOURCES: &[&str] = &[
     "rolebindings",
     "clusterrolebindings",
     "events",
+    "leases",
     "subjectaccessreviews",
     "selfsubjectaccessreviews",
     "selfsubjectreviews",
