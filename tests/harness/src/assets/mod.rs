@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-pub use debian::debian_program;
+pub use debian::{debian_program, debian_unpacked};
 pub use module::go_module;
 pub use published::files_of_module;
 pub use tool::go_tool;
