@@ -29,6 +29,7 @@ mod phases;
 mod pipelines;
 mod quotas;
 mod reached;
+mod report;
 mod standing;
 mod status;
 mod support;

@@ -21,9 +21,84 @@ struct Line {
     hash: String,
 }
 
-#[derive(Deserialize)]
-struct About {
-    uid: String,
+/// The lease that a line is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct About {
+    #[serde(default)]
+    pub namespace: String,
+    #[serde(default)]
+    pub name: String,
+    pub uid: String,
+    #[serde(default)]
+    pub lifecycle: String,
+}
+
+/// What a stream tells of one lease.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    pub about: About,
+    /// Records and their hashes, by number.
+    records: BTreeMap<i64, (Record, String)>,
+    /// What the stream says twice, and differently.
+    contradictions: Vec<String>,
+}
+
+impl Told {
+    /// The records, in their order.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.records.values().map(|(record, _)| record)
+    }
+
+    /// How many different records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What is wrong with it by itself: contradictions, gaps, and records that do not follow from the one before.
+    #[must_use]
+    pub fn problems(&self, lease: &LeaseUid) -> Vec<String> {
+        let mut problems = self.contradictions.clone();
+        chain(lease, &self.records, &mut problems);
+        problems
+    }
+
+    /// What is wrong with it by itself, or beside the history in the lease's status.
+    #[must_use]
+    pub fn against(&self, lease: &LeaseUid, history: &History) -> Vec<String> {
+        let mut problems = self.problems(lease);
+        status(&self.records, history, &mut problems);
+        problems
+    }
+
+    fn take(&mut self, record: Record, hash: String) {
+        // The stream is at least once: the same record may come again, but only the same.
+        let (seq, new) = (record.seq, (record, hash));
+        let old = self.records.entry(seq).or_insert_with(|| new.clone());
+        if *old != new {
+            self.contradictions.push(format!("the stream tells record {seq} twice, and differently"));
+        }
+    }
+}
+
+/// A stream by its leases' UIDs.
+#[derive(Clone, Debug, Default)]
+pub struct Stream(pub BTreeMap<String, Told>);
+
+impl Stream {
+    /// Takes one line of what an operator prints; whatever it logs besides the stream is passed over.
+    pub fn take(&mut self, line: &str) {
+        let Some(line) = serde_json::from_str::<Line>(line).ok().filter(|line| line.target == "audit") else { return };
+        let told = self.0.entry(line.lease.uid.clone()).or_default();
+        told.about = line.lease;
+        told.take(line.record, line.hash);
+    }
 }
 
 /// What comparing found.
@@ -40,22 +115,10 @@ pub struct Comparison {
 /// Every record of the stream must follow from the one before, and every record in the status must be in the stream as it is.
 #[must_use]
 pub fn compare(stream: &str, lease: &LeaseUid, history: &History) -> Comparison {
-    let mut told: BTreeMap<i64, (Record, String)> = BTreeMap::new();
-    let mut problems = vec![];
-    for line in stream.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
-        if line.target != "audit" || line.lease.uid != lease.as_str() {
-            continue;
-        }
-        // The stream is at least once: the same record may come again, but only the same.
-        let (seq, new) = (line.record.seq, (line.record, line.hash));
-        let old = told.entry(seq).or_insert_with(|| new.clone());
-        if *old != new {
-            problems.push(format!("the stream tells record {seq} twice, and differently"));
-        }
-    }
-    chain(lease, &told, &mut problems);
-    status(&told, history, &mut problems);
-    Comparison { records: told.len(), problems }
+    let mut all = Stream::default();
+    stream.lines().for_each(|line| all.take(line));
+    let told = all.0.remove(lease.as_str()).unwrap_or_default();
+    Comparison { records: told.len(), problems: told.against(lease, history) }
 }
 
 fn chain(lease: &LeaseUid, told: &BTreeMap<i64, (Record, String)>, problems: &mut Vec<String>) {
