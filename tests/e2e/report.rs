@@ -19,7 +19,8 @@ use self::browser::Browser;
 use crate::support::{Lab, Person, Tenant, run, trail::trail};
 
 /// What a requester may write as his reason, if he means ill.
-const EVIL: &str = "</script><script>document.title='owned'</script><img src=http://evil.example/x.png onerror=alert(1)>=1+1";
+const EVIL: &str =
+    "</script><script>document.title='owned'</script><img src=http://evil.example/x.png onerror=alert(1)>=1+1";
 
 /// Runs the plugin as somebody; its standard output, if it ended with this code.
 async fn report(user: &Path, args: &[&str], stdin: Option<&Path>, code: i32) -> Result<(String, String)> {
@@ -36,7 +37,8 @@ async fn report(user: &Path, args: &[&str], stdin: Option<&Path>, code: i32) -> 
 async fn auditor(tenant: &Tenant<'_>) -> Result<User> {
     let name = format!("{}-auditor", tenant.namespace);
     let user = tenant.lab.plane.user(&name, &[])?;
-    let args = ["create", "rolebinding", &name, "-n", &tenant.namespace, "--clusterrole=leasehold-auditor", "--user", &name];
+    let args =
+        ["create", "rolebinding", &name, "-n", &tenant.namespace, "--clusterrole=leasehold-auditor", "--user", &name];
     tenant.lab.kubectl(&args, None).await?;
     Ok(user)
 }
@@ -49,11 +51,14 @@ async fn story(tenant: &Tenant<'_>) -> Result<()> {
     tenant.lifecycle("careful", |spec| spec["terms"]["approval"] = json!({"type": "Required"})).await?;
     tenant.lease("deleted", "nightly", |_| {}).await?;
     tenant.lease("live", "nightly", |spec| spec["ttl"] = json!("30m")).await?;
-    tenant.lease("revoked", "nightly", |spec| {
-        (spec["reason"], spec["ttl"]) = (json!(EVIL), json!("10m"));
-    })
-    .await?;
-    tenant.lease("greedy", "nightly", |spec| (spec["ttl"], spec["grants"]) = (json!("9h"), json!(["read", "admin"]))).await?;
+    tenant
+        .lease("revoked", "nightly", |spec| {
+            (spec["reason"], spec["ttl"]) = (json!(EVIL), json!("10m"));
+        })
+        .await?;
+    tenant
+        .lease("greedy", "nightly", |spec| (spec["ttl"], spec["grants"]) = (json!("9h"), json!(["read", "admin"])))
+        .await?;
     tenant.lease("waits", "careful", |_| {}).await?;
     tenant.lease("no", "careful", |_| {}).await?;
     let uid = tenant.lease_in("deleted", Phase::Active).await?.metadata.uid.context("no uid")?;
@@ -124,28 +129,40 @@ async fn forms(auditor: &User, namespace: &str, log: &str) -> Result<()> {
     let (json, _) = report(&auditor.kubeconfig, &["-n", namespace, "-o", "json", "--from-audit", log], None, 0).await?;
     let json: Value = serde_json::from_str(&json)?;
     let lease = |name: &str| json["leases"].as_array().and_then(|all| all.iter().find(|l| l["name"] == name)).cloned();
-    let states = [("live", "Live"), ("waits", "Waiting"), ("revoked", "Proven"), ("greedy", "Refused"), ("no", "Refused")];
+    let states =
+        [("live", "Live"), ("waits", "Waiting"), ("revoked", "Proven"), ("greedy", "Refused"), ("no", "Refused")];
     for (name, state) in states {
         let lease = lease(name).with_context(|| format!("{name} is not in {json:#}"))?;
         ensure!(lease["state"] == state && lease["origin"] == "Both", "{lease:#}");
         ensure!(lease["trail"] == json!({"state": "Verified"}), "{lease:#}");
     }
     let deleted = lease("deleted").context("the deleted lease is missing")?;
-    ensure!(deleted["origin"] == "Stream" && deleted["state"] == "Proven" && deleted["trail"]["state"] == "Verified", "{deleted:#}");
+    ensure!(
+        deleted["origin"] == "Stream" && deleted["state"] == "Proven" && deleted["trail"]["state"] == "Verified",
+        "{deleted:#}"
+    );
     let lag = lease("revoked").context("missing")?["removalLagSeconds"].as_f64().context("no lag")?;
     ensure!((0.0..10.0).contains(&lag), "{lag}");
-    let rules: Vec<&str> = json["refusals"].as_array().into_iter().flatten().filter_map(|r| r["rule"].as_str()).collect();
+    let rules: Vec<&str> =
+        json["refusals"].as_array().into_iter().flatten().filter_map(|r| r["rule"].as_str()).collect();
     ensure!(["Ttl", "Grants", "Person"].iter().all(|rule| rules.contains(rule)), "{rules:?}");
     let words = json["decisions"].as_array().context("no decisions")?;
-    ensure!(words.len() == 2 && words.iter().all(|d| d["by"] == format!("{namespace}-lead") && d["counts"] == true), "{words:?}");
+    ensure!(
+        words.len() == 2 && words.iter().all(|d| d["by"] == format!("{namespace}-lead") && d["counts"] == true),
+        "{words:?}"
+    );
     ensure!(json["made"]["by"] == auditor.name && json["summary"]["leases"] == 6, "{}", json["made"]);
 
     let from = Path::new(log);
-    let (csv, _) = report(&auditor.kubeconfig, &["-n", namespace, "-o", "csv", "--from-audit", "-"], Some(from), 0).await?;
+    let (csv, _) =
+        report(&auditor.kubeconfig, &["-n", namespace, "-o", "csv", "--from-audit", "-"], Some(from), 0).await?;
     ensure!(csv.split_terminator("\r\n").count() == 7 && csv.contains(",AccountGoneAndWaited,"), "{csv}");
     let args = ["-n", namespace, "-o", "markdown", "--lifecycle", "careful"];
     let (markdown, _) = report(&auditor.kubeconfig, &args, None, 0).await?;
-    ensure!(markdown.contains("# Lease report") && markdown.contains("/waits |") && !markdown.contains("greedy"), "{markdown}");
+    ensure!(
+        markdown.contains("# Lease report") && markdown.contains("/waits |") && !markdown.contains("greedy"),
+        "{markdown}"
+    );
     Ok(())
 }
 
@@ -154,8 +171,10 @@ async fn rights(tenant: &Tenant<'_>, auditor: &User) -> Result<()> {
     let args = ["-n", &tenant.namespace, "-o", "json"];
     let (text, _) = report(&auditor.kubeconfig, &args, None, 0).await?;
     let json: Value = serde_json::from_str(&text)?;
-    let policies = json["made"]["sources"].as_array().into_iter().flatten().find(|s| s["what"] == "credentialleasepolicies");
-    let why = policies.and_then(|s| s["notPermitted"].as_str()).context("it must say that policies are not permitted")?;
+    let policies =
+        json["made"]["sources"].as_array().into_iter().flatten().find(|s| s["what"] == "credentialleasepolicies");
+    let why =
+        policies.and_then(|s| s["notPermitted"].as_str()).context("it must say that policies are not permitted")?;
     ensure!(why.contains("forbidden"), "{why}");
     let (_, err) = report(&auditor.kubeconfig, &["-A", "-o", "json"], None, 120).await?;
     ensure!(err.contains("credentialleases.leasehold.dev is forbidden"), "{err}");
@@ -166,7 +185,8 @@ async fn rights(tenant: &Tenant<'_>, auditor: &User) -> Result<()> {
 
 /// How many elements a selector finds that are shown.
 async fn shown(browser: &mut Browser, selector: &str) -> Result<Value> {
-    let script = format!("[...document.querySelectorAll({selector:?})].filter((e) => e.getClientRects().length > 0).length");
+    let script =
+        format!("[...document.querySelectorAll({selector:?})].filter((e) => e.getClientRects().length > 0).length");
     browser.eval(&script).await
 }
 
@@ -175,13 +195,21 @@ async fn seen(browser: &mut Browser, namespace: &str) -> Result<()> {
     ensure!(shown(browser, "#leases tbody tr").await? == 6, "six rows");
     ensure!(shown(browser, "svg a.bar").await? == 6, "six bars");
     ensure!(shown(browser, ".lane[data-lane] svg[role=img][aria-label]").await? == 2, "two lanes, each told in words");
-    ensure!(browser.eval("document.querySelectorAll('table:not(:has(caption))').length").await? == 0, "every table has a caption");
-    ensure!(browser.eval("document.querySelectorAll('script, img, iframe, object').length").await? == 1, "the page's own script");
+    ensure!(
+        browser.eval("document.querySelectorAll('table:not(:has(caption))').length").await? == 0,
+        "every table has a caption"
+    );
+    ensure!(
+        browser.eval("document.querySelectorAll('script, img, iframe, object').length").await? == 1,
+        "the page's own script"
+    );
     let title = browser.eval("document.title").await?;
     ensure!(title.as_str().is_some_and(|title| title.starts_with("Lease report")), "{title}");
     let text = browser.eval("document.body.textContent").await?;
     let text = text.as_str().context("no text")?;
-    for part in [EVIL, "proven dead", "AccountGoneAndWaited", "verified", "audit stream only", "not permitted", namespace] {
+    for part in
+        [EVIL, "proven dead", "AccountGoneAndWaited", "verified", "audit stream only", "not permitted", namespace]
+    {
         ensure!(text.contains(part), "{part} is not on the page");
     }
     // Whoever is not at a wide screen can still read it: nothing but tables scrolls sideways.
@@ -196,17 +224,27 @@ async fn seen(browser: &mut Browser, namespace: &str) -> Result<()> {
 /// The filter leaves what was asked for, on the timeline, in the tables, and in its own words; and lets go again.
 async fn filtered(browser: &mut Browser, namespace: &str) -> Result<()> {
     let set = |id: &str, value: &str| {
-        format!("(() => {{ const e = document.getElementById({id:?}); e.value = {value:?}; e.dispatchEvent(new Event('input', {{bubbles: true}})); }})()")
+        format!(
+            "(() => {{ const e = document.getElementById({id:?}); e.value = {value:?}; e.dispatchEvent(new Event('input', {{bubbles: true}})); }})()"
+        )
     };
     browser.eval(&set("state", "refused")).await?;
-    ensure!(shown(browser, "#leases tbody tr").await? == 2 && shown(browser, "svg a.bar").await? == 2, "two were refused");
+    ensure!(
+        shown(browser, "#leases tbody tr").await? == 2 && shown(browser, "svg a.bar").await? == 2,
+        "two were refused"
+    );
     browser.eval(&set("life", &format!("{namespace}/careful"))).await?;
     ensure!(shown(browser, "#leases tbody tr").await? == 1, "one of them of lifecycle careful");
-    ensure!(shown(browser, ".lane[data-lane]").await? == 1 && shown(browser, "#decisions tbody tr").await? == 1, "also elsewhere");
+    ensure!(
+        shown(browser, ".lane[data-lane]").await? == 1 && shown(browser, "#decisions tbody tr").await? == 1,
+        "also elsewhere"
+    );
     ensure!(browser.eval("document.getElementById('shown').textContent").await? == "1 of 6 leases", "it says so");
     browser.eval(&set("find", "nothing like that")).await?;
     ensure!(shown(browser, "#leases tbody tr").await? == 0, "no lease is like that");
-    browser.eval("document.querySelector('#filter button').click(), new Promise((done) => setTimeout(done, 50))").await?;
+    browser
+        .eval("document.querySelector('#filter button').click(), new Promise((done) => setTimeout(done, 50))")
+        .await?;
     ensure!(shown(browser, "#leases tbody tr").await? == 6, "all of them again");
     Ok(())
 }

@@ -63,6 +63,7 @@ fn cells(lease: &Lease) -> [String; HEAD.len()] {
         time(lease.offline_until),
         match &lease.trail {
             Trail::Verified => "Verified".into(),
+            Trail::Incomplete(problems) => format!("Incomplete: {}", problems.join("; ")),
             Trail::Differs(problems) => format!("Differs: {}", problems.join("; ")),
             Trail::None => String::new(),
         },

@@ -59,15 +59,15 @@ pub async fn gather(
     let mut sources = vec![];
     let mut stream = Stream::default();
     for path in files {
-        let lines = read(path, &mut stream).map_err(|e| Failure::Usage(format!("{} cannot be read: {e}", path.display())))?;
+        let lines =
+            read(path, &mut stream).map_err(|e| Failure::Usage(format!("{} cannot be read: {e}", path.display())))?;
         let name = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
         sources.push(Source { what: format!("audit stream {name}"), read: Some(lines), not_permitted: None });
     }
     let leases = fetch::leases(cluster, everywhere, filter).await?;
     let here = uids(&leases);
     stream.0.retain(|uid, told| {
-        here.contains(uid.as_str())
-            || (everywhere || told.about.namespace == cluster.namespace) && wanted(filter, told)
+        here.contains(uid.as_str()) || (everywhere || told.about.namespace == cluster.namespace) && wanted(filter, told)
     });
     let mut read = |what: &str, count: usize| {
         sources.push(Source { what: what.into(), read: Some(count), not_permitted: None });
@@ -75,7 +75,8 @@ pub async fn gather(
     read("credentialleases", leases.len());
     let mut gathered = Gathered { leases, stream, ..Gathered::default() };
     gathered.decisions = permitted(fetch::scope(cluster, everywhere), "credentialleasedecisions", &mut sources).await?;
-    gathered.lifecycles = permitted(fetch::scope(cluster, everywhere), "serviceaccountlifecycles", &mut sources).await?;
+    gathered.lifecycles =
+        permitted(fetch::scope(cluster, everywhere), "serviceaccountlifecycles", &mut sources).await?;
     if let Some(wanted) = &filter.lifecycle {
         gathered.lifecycles.retain(|lifecycle| lifecycle.metadata.name.as_ref() == Some(wanted));
         gathered.decisions.retain(|decision| decision.spec.lifecycle_ref.name == *wanted);

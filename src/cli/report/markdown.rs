@@ -117,7 +117,13 @@ fn sources(out: &mut String, report: &Report) {
     let made = &report.made;
     let states: Vec<String> =
         State::ALL.iter().map(|s| format!("{}: {}", s.label().to_lowercase(), s.meaning())).collect();
-    _ = writeln!(out, "\n## How this was made\n\nAt {} by {}, with kubectl-lease {}.\n", made.time, esc(&made.by), made.version);
+    _ = writeln!(
+        out,
+        "\n## How this was made\n\nAt {} by {}, with kubectl-lease {}.\n",
+        made.time,
+        esc(&made.by),
+        made.version
+    );
     for source in &made.sources {
         _ = match source.read {
             Some(read) => writeln!(out, "- {}: {read} read", esc(&source.what)),

@@ -81,8 +81,7 @@ pub async fn run(global: &Global, flags: &ReportFlags) -> Result<u8, Failure> {
         .ok_or_else(|| Failure::Usage("--since is not before --until: nothing lies between them".into()))?;
     let cluster = connect(global).await?;
     let by = cluster.whoami().await?.username;
-    let (gathered, sources) =
-        gather::gather(&cluster, flags.all_namespaces, &flags.filter, &flags.from_audit).await?;
+    let (gathered, sources) = gather::gather(&cluster, flags.all_namespaces, &flags.filter, &flags.from_audit).await?;
     let made = Made {
         time: now,
         by,

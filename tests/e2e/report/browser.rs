@@ -122,7 +122,8 @@ impl Browser {
 
     /// Everything that the page, or the browser about it, had to say.
     pub fn complaints(&self) -> Vec<String> {
-        let loud = ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"];
+        let loud =
+            ["Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", "Page.javascriptDialogOpening"];
         self.events.iter().filter(|e| loud.iter().any(|l| e["method"] == *l)).map(Value::to_string).collect()
     }
 

@@ -76,7 +76,12 @@ pub fn limits() -> Markup {
             li { "A history that was computed anew as a whole by whoever may write statuses: only the audit stream, kept elsewhere, shows that." }
         }
     };
-    parts::section("evidence", "What this page rests on", "How to read its words, and where its knowledge ends.", &content)
+    parts::section(
+        "evidence",
+        "What this page rests on",
+        "How to read its words, and where its knowledge ends.",
+        &content,
+    )
 }
 
 /// How the page was made.
@@ -105,7 +110,7 @@ pub fn made(report: &Report) -> Markup {
                         }
                     }
                 }
-                dt { "Histories" } dd { (summary.trails_verified) " verified, " (summary.trails_differing) " differing; " (summary.deleted) " from the audit stream only" }
+                dt { "Histories" } dd { (summary.trails_verified) " verified, " (summary.trails_incomplete) " incomplete in the stream that was given, " (summary.trails_differing) " differing; " (summary.deleted) " from the audit stream only" }
                 dt { "Requesters" } dd { (summary.requesters) }
             }
             p.about { "The page is whole in itself: it asks no server for anything, and holds no token." }

@@ -15,6 +15,12 @@ pub fn text(words: &str) -> Markup {
     html! { (text::safe(words)) }
 }
 
+/// A name that may be long, with the places where a line may break.
+pub fn identity(name: &str) -> Markup {
+    let name = text::safe(name);
+    html! { @for part in name.split_inclusive([':', '@', '.', '/']) { (part) wbr; } }
+}
+
 /// A lifecycle as the filter knows it: `<namespace>/<name>`.
 pub fn life(namespace: &str, name: &str) -> String {
     text::safe(&format!("{namespace}/{name}"))
@@ -64,6 +70,7 @@ pub fn badge(state: State) -> Markup {
 pub fn trail(trail: &Trail) -> Markup {
     match trail {
         Trail::Verified => html! { span.ok { "verified" } },
+        Trail::Incomplete(_) => html! { span { "incomplete" } },
         Trail::Differs(_) => html! { span.bad { "differs" } },
         Trail::None => html! { span.none { "–" } },
     }

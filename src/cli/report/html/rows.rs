@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    parts::{self, badge, key, lag, moment, text},
+    parts::{self, badge, identity, key, lag, moment, text},
     timeline,
 };
 use crate::cli::report::model::{Decision, Lease, Origin, Report, Trail};
@@ -22,7 +22,7 @@ pub fn leases(report: &Report) -> Markup {
         shown.truncate(LEASES);
         shown.sort_by_key(|lease| std::cmp::Reverse(lease.created));
     }
-    let head = ["State", "Lease", "Lifecycle", "Requester", "Asked for", "Issued", "Ended", "Removed after", "Proof", "History"];
+    let head = ["State", "Lease", "Requester", "Asked for", "Issued", "Ended", "Removed after", "Proof", "History"];
     let rows = html! { @for lease in &shown { (row(lease)) } };
     let content = html! {
         @if shown.is_empty() { p.empty { "No lease in this window." } }
@@ -39,12 +39,11 @@ fn row(lease: &Lease) -> Markup {
             td { (badge(lease.state)) }
             th scope="row" {
                 span.name { (text(&lease.name)) }
-                span.sub { (text(&lease.namespace)) }
+                span.sub { (text(&lease.namespace)) " · " (text(&lease.lifecycle)) }
                 p.why { (text(&lease.reason)) @if let Some(ticket) = &lease.ticket { " " span.ticket { (text(ticket)) } } }
                 (more(lease))
             }
-            td { (text(&lease.lifecycle)) }
-            td.id { (text(&lease.requester)) }
+            td.id { (identity(&lease.requester)) }
             td.time { (moment(Some(lease.created))) }
             td.time { (moment(lease.issued)) }
             td.time { (moment(lease.ended)) @if let Some(reason) = lease.end_reason { span.sub title=(reason.meaning()) { (reason) } } }
@@ -62,7 +61,6 @@ fn row(lease: &Lease) -> Markup {
 
 /// What else is known, folded away.
 fn more(lease: &Lease) -> Markup {
-    let differs: &[String] = if let Trail::Differs(problems) = &lease.trail { problems } else { &[] };
     html! {
         details {
             summary { "more" }
@@ -76,7 +74,7 @@ fn more(lease: &Lease) -> Markup {
                 @if let Some(at) = lease.expires { dt { "Time is up" } dd { (moment(Some(at))) } }
                 @if let Some(at) = lease.offline_until { dt { "Offline until" } dd { (moment(Some(at))) } }
                 @for concern in &lease.concerns { dt { "Concern" } dd { (text(concern)) } }
-                @for problem in differs { dt { "Differs" } dd { (text(problem)) } }
+                @for problem in lease.trail.problems() { dt { "History" } dd { (text(problem)) } }
                 dt { "UID" } dd.id { (text(&lease.uid)) }
             }
         }
@@ -93,7 +91,7 @@ pub fn decisions(report: &Report) -> Markup {
         @else { (parts::table("Decisions, the newest first; times are UTC", &head, &rows)) }
         (parts::left_out(report.decisions.len().saturating_sub(DECISIONS), "decisions"))
     };
-    let about = "Who approved, denied or revoked. An admission policy has proven each of them to be who they say, and not the requester.";
+    let about = "Who approved, denied or revoked, and why. Admission policy proves who decides, and that nobody approves or denies his own request.";
     parts::section("decisions", "Decisions", about, &content)
 }
 
@@ -102,7 +100,7 @@ fn word(decision: &Decision) -> Markup {
     html! {
         tr data-decision data-life=(parts::life(&decision.namespace, &decision.lifecycle)) {
             td.time { (moment(Some(decision.time))) }
-            th.id scope="row" { (text(&decision.by)) @if decision.recorded { span.sub { "could act as the requester" } } }
+            th.id scope="row" { (identity(&decision.by)) @if decision.recorded { span.sub { "could act as the requester" } } }
             td {
                 span class={ "word " (kind.to_lowercase()) } { (kind) }
                 @if let Some(ttl) = &decision.max_ttl { span.sub { "for at most " (ttl) } }
@@ -110,7 +108,7 @@ fn word(decision: &Decision) -> Markup {
                 @if !decision.counts { span.sub { "did not count" } }
             }
             td { span.name { (text(&decision.lease)) } span.sub { (text(&decision.namespace)) " · " (text(&decision.lifecycle)) } }
-            td.id { (text(&decision.requester)) }
+            td.id { (identity(&decision.requester)) }
             td { @match &decision.reason { Some(reason) => (text(reason)), None => span.none { "–" } } }
         }
     }

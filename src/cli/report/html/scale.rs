@@ -54,7 +54,8 @@ impl Scale {
         let first = leases.iter().map(|l| l.created.as_millis()).min().unwrap_or(since).max(since);
         let from = first.min(until - SHORTEST).max(since.min(until - SHORTEST));
         let span = until - from;
-        let last = leases.iter().filter(|l| l.state == State::Live).filter_map(|l| l.expires).map(Time::as_millis).max();
+        let last =
+            leases.iter().filter(|l| l.state == State::Live).filter_map(|l| l.expires).map(Time::as_millis).max();
         let most = until + (span as f64 * FUTURE) as i64;
         Self { from: from - span / 50, to: last.unwrap_or(until).clamp(until, most) + span / 50 }
     }

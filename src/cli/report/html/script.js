@@ -43,9 +43,4 @@
     form.addEventListener("reset", () => setTimeout(apply));
     apply();
   }
-
-  // On paper nothing can be unfolded.
-  const folded = [];
-  addEventListener("beforeprint", () => all("details:not([open])").forEach((one) => { one.open = true; folded.push(one); }));
-  addEventListener("afterprint", () => folded.splice(0).forEach((one) => { one.open = false; }));
 })();

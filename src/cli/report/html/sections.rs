@@ -118,7 +118,7 @@ pub fn lifecycles(report: &Report) -> Markup {
         @for one in report.lifecycles.iter().take(LIFECYCLES) {
             tr data-life=(parts::life(&one.namespace, &one.name)) {
                 th scope="row" { span.name { (text(&one.name)) } span.sub { (text(&one.namespace)) " · " (one.class.as_str()) } p.why { (text(&one.purpose)) } }
-                td { (text(&one.team)) span.sub { (text(&one.contact)) } }
+                td { (text(&one.team)) span.sub { (parts::identity(&one.contact)) } }
                 td { @for grant in &one.grants { span.line { (text(grant)) } } span.sub { "at most " (one.max_ttl) ", approval " (one.approval.as_str()) } }
                 td.number { (one.leases) @if one.live > 0 { span.sub { (one.live) " live" } } }
                 td.time { (moment(one.last_lease)) }
@@ -182,5 +182,10 @@ pub fn policies(report: &Report) -> Markup {
         @else if report.policies.is_empty() { p.empty { "There is no CredentialLeasePolicy: lifecycles are bounded by themselves only." } }
         @else { (parts::table("CredentialLeasePolicies as they are now", &["Policy", "Stop", "Lifecycles", "Violating", ""], &rows)) }
     };
-    parts::section("policies", "Guardrails and stops", "What the platform lets lifecycles do, and the emergency stops in force.", &content)
+    parts::section(
+        "policies",
+        "Guardrails and stops",
+        "What the platform lets lifecycles do, and the emergency stops in force.",
+        &content,
+    )
 }

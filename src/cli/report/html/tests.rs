@@ -48,7 +48,19 @@ fn the_policy_knows_the_style_and_the_script_of_the_page_and_nothing_else() {
 fn every_section_is_there_and_every_bar_has_its_row() {
     let report = fixture::report();
     let page = page(&report);
-    let sections = ["attention", "timeline", "leases", "decisions", "lags", "refusals", "lifecycles", "standing", "policies", "evidence", "made"];
+    let sections = [
+        "attention",
+        "timeline",
+        "leases",
+        "decisions",
+        "lags",
+        "refusals",
+        "lifecycles",
+        "standing",
+        "policies",
+        "evidence",
+        "made",
+    ];
     for id in sections {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
@@ -66,5 +78,8 @@ fn ten_thousand_leases_are_a_page_of_bounded_size_that_hides_no_alarm() {
     let page = page(&report);
     assert!(page.len() < 5_000_000, "{} bytes", page.len());
     assert!(page.contains("9000 more leases, older and without anything to look at,"));
-    assert!(page.contains(&format!("id=\"{}\"", timeline::id(&report.leases[9_999]))), "the oldest is the one that is overdue");
+    assert!(
+        page.contains(&format!("id=\"{}\"", timeline::id(&report.leases[9_999]))),
+        "the oldest is the one that is overdue"
+    );
 }

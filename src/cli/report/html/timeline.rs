@@ -142,7 +142,8 @@ fn bar(lease: &Lease, y: usize, scale: &Scale, now: Time) -> Markup {
         let end = if lease.state == State::Live { now } else { lease.ended.unwrap_or(now) };
         (scale.x(issued), scale.x(end).max(scale.x(issued) + NARROWEST))
     });
-    let future = lease.expires.filter(|at| lease.state == State::Live && *at > now).map(|at| (scale.x(now), scale.x(at)));
+    let future =
+        lease.expires.filter(|at| lease.state == State::Live && *at > now).map(|at| (scale.x(now), scale.x(at)));
     let waited = life.map_or_else(|| lease.over().map_or(scale.x(now), |at| scale.x(at)), |(issued, _)| issued);
     let proof = life.zip(lease.proven).map(|((_, end), proven)| (end, scale.x(proven)));
     html! {

@@ -8,9 +8,7 @@ use super::{
 };
 use crate::{
     api::{
-        CredentialLease, CredentialLeaseDecision, ServiceAccountLifecycle, Time,
-        names::LeaseUid,
-        reasons::Happening,
+        CredentialLease, CredentialLeaseDecision, ServiceAccountLifecycle, Time, names::LeaseUid, reasons::Happening,
     },
     cli::view::{lease::tests::waiting, stream::Stream},
     domain::digest,
@@ -32,10 +30,19 @@ pub fn lease(number: usize, name: &str, status: Value) -> CredentialLease {
     let mut lease = waiting(|lease| {
         lease["metadata"]["name"] = name.into();
         lease["metadata"]["uid"] = uid(number).into();
+        if status.get("issueTime").is_some() {
+            lease["status"].as_object_mut().unwrap().remove("approvals");
+        }
         lease["status"].as_object_mut().unwrap().extend(status.as_object().unwrap().clone());
     });
     let mut history = digest::begin(&LeaseUid::parse(&uid(number)).unwrap());
-    digest::append(&mut history, time("2026-11-24T12:00:00Z"), Happening::Requested, "ci", "payments-deployer: Roll out 2.3");
+    digest::append(
+        &mut history,
+        time("2026-11-24T12:00:00Z"),
+        Happening::Requested,
+        "ci",
+        "payments-deployer: Roll out 2.3",
+    );
     lease.status.as_mut().unwrap().history = Some(history);
     lease
 }
@@ -82,15 +89,37 @@ pub fn gathered() -> Gathered {
     };
     let leases = vec![
         lease(1, "nightly-1", proven()),
-        lease(2, "live", json!({"phase": "Active", "issueTime": "2026-11-24T12:50:00Z", "expirationTime": "2026-11-24T13:50:00Z"})),
-        lease(3, "overdue", json!({"phase": "Active", "issueTime": "2026-11-24T12:00:00Z", "expirationTime": "2026-11-24T12:57:00Z"})),
-        lease(4, "unproven", issued(json!({"credential": {"serviceAccount": {"namespace": "leasehold-leases", "name": "x", "uid": "1"}}}))),
+        lease(
+            2,
+            "live",
+            json!({"phase": "Active", "issueTime": "2026-11-24T12:50:00Z", "expirationTime": "2026-11-24T13:50:00Z"}),
+        ),
+        lease(
+            3,
+            "overdue",
+            json!({"phase": "Active", "issueTime": "2026-11-24T12:00:00Z", "expirationTime": "2026-11-24T12:57:00Z"}),
+        ),
+        lease(
+            4,
+            "unproven",
+            issued(
+                json!({"credential": {"serviceAccount": {"namespace": "leasehold-leases", "name": "x", "uid": "1"}}}),
+            ),
+        ),
         lease(5, "waiting", json!({})),
         lease(6, "ending", issued(json!({"phase": "Ending", "endTime": "2026-11-24T12:59:00Z", "credential": {}}))),
-        lease(7, "refused", json!({"phase": "Denied", "endReason": "Denied", "endTime": "2026-11-24T12:00:00Z", "conditions": [{"type": "Stalled",
-            "status": "True", "lastTransitionTime": "2026-11-24T12:00:00Z", "reason": "Denied", "message": "a ttl of 9h is longer than the lifecycle's 1h: ask for at most 1h"}]})),
-        lease(8, "withdrawn", json!({"phase": "Revoked", "endReason": "DecisionRevoked", "endTime": "2026-11-24T12:05:00Z",
-            "decisions": [{"uid": "d1", "decision": "Revoked", "by": "ci", "time": "2026-11-24T12:05:00Z"}]})),
+        lease(
+            7,
+            "refused",
+            json!({"phase": "Denied", "endReason": "Denied", "endTime": "2026-11-24T12:00:00Z", "conditions": [{"type": "Stalled",
+            "status": "True", "lastTransitionTime": "2026-11-24T12:00:00Z", "reason": "Denied", "message": "a ttl of 9h is longer than the lifecycle's 1h: ask for at most 1h"}]}),
+        ),
+        lease(
+            8,
+            "withdrawn",
+            json!({"phase": "Revoked", "endReason": "DecisionRevoked", "endTime": "2026-11-24T12:05:00Z",
+            "decisions": [{"uid": "d1", "decision": "Revoked", "by": "ci", "time": "2026-11-24T12:05:00Z"}]}),
+        ),
     ];
     let decision: CredentialLeaseDecision = serde_json::from_value(json!({"apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLeaseDecision",
         "metadata": {"name": "d1", "namespace": "payments", "uid": "d1", "creationTimestamp": "2026-11-24T12:05:00Z"},
@@ -120,7 +149,8 @@ pub fn many(leases: usize, lifecycles: usize) -> Report {
         .map(|n| {
             let begin = since.plus_millis(step * i64::try_from(n).unwrap());
             let mut lease = model.clone();
-            (lease.name, lease.uid, lease.lifecycle) = (format!("lease-{n}"), uid(n), format!("lifecycle-{}", n % lifecycles));
+            (lease.name, lease.uid, lease.lifecycle) =
+                (format!("lease-{n}"), uid(n), format!("lifecycle-{}", n % lifecycles));
             (lease.created, lease.issued) = (begin, Some(begin));
             lease.ended = Some(begin.plus_millis(600_000));
             (lease.removed, lease.proven) = (lease.ended, lease.ended.map(|at| at.plus_millis(12_000)));

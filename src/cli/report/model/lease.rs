@@ -12,7 +12,11 @@ use crate::{
     },
     cli::{
         report::{gather::Gathered, window::Window},
-        view::{lease as view, proof, stream::Told, timeline},
+        view::{
+            lease as view, proof,
+            stream::{Problem, Told},
+            timeline,
+        },
     },
 };
 
@@ -155,6 +159,8 @@ impl State {
 pub enum Trail {
     /// The history chains, the request has its digest; with a stream, both say the same.
     Verified,
+    /// The stream that was given does not have all of it; nothing differs.
+    Incomplete(Vec<String>),
     /// Something differs.
     Differs(Vec<String>),
     /// There is nothing to verify yet.
@@ -277,6 +283,8 @@ fn known(lease: &CredentialLease, told: Option<&Told>, now: Time) -> Lease {
         origin: if told.is_some() { Origin::Both } else { Origin::Cluster },
         concerns: timeline::concerns(lease)
             .into_iter()
+            // What stalled it is its end's message.
+            .filter(|c| c.kind != ConditionType::Stalled.as_str())
             .map(|c| format!("{} {:?}, {}: {}", c.kind, c.status, c.reason, c.message))
             .collect(),
     }
@@ -284,12 +292,31 @@ fn known(lease: &CredentialLease, told: Option<&Told>, now: Time) -> Lease {
 
 fn trail(lease: &CredentialLease, told: Option<&Told>) -> Trail {
     let Some(history) = lease.status.as_ref().and_then(|s| s.history.as_ref()) else { return Trail::None };
-    let mut problems: Vec<String> =
-        proof::of(lease).into_iter().filter_map(|p| Some(format!("{}: {}", p.what, p.found.err()?))).collect();
-    if let (Some(told), Some(uid)) = (told, lease.metadata.uid.as_deref().and_then(LeaseUid::parse)) {
-        problems.extend(told.against(&uid, history).into_iter().map(|problem| format!("stream: {problem}")));
+    let own = proof::of(lease).into_iter().filter_map(|p| Some(format!("{}: {}", p.what, p.found.err()?)));
+    let uid = lease.metadata.uid.as_deref().and_then(LeaseUid::parse);
+    let beside = told.zip(uid).map(|(told, uid)| told.against(&uid, history)).unwrap_or_default();
+    Trail::of(own.map(Problem::Differs).chain(beside).collect())
+}
+
+impl Trail {
+    fn of(problems: Vec<Problem>) -> Self {
+        let differs = problems.iter().any(|problem| matches!(problem, Problem::Differs(_)));
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        match (told.is_empty(), differs) {
+            (true, _) => Self::Verified,
+            (_, true) => Self::Differs(told),
+            (_, false) => Self::Incomplete(told),
+        }
     }
-    if problems.is_empty() { Trail::Verified } else { Trail::Differs(problems) }
+
+    /// What is wrong, or missing.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        match self {
+            Self::Incomplete(problems) | Self::Differs(problems) => problems,
+            Self::Verified | Self::None => &[],
+        }
+    }
 }
 
 /// The whole refusal is in the condition; a record may be cut.
@@ -302,9 +329,7 @@ fn end_message<'a>(
 }
 
 /// The reason and the message of the record that tells the end.
-fn last_end<'a>(
-    records: impl DoubleEndedIterator<Item = &'a Record> + Clone,
-) -> Option<(Option<EndReason>, String)> {
+fn last_end<'a>(records: impl DoubleEndedIterator<Item = &'a Record> + Clone) -> Option<(Option<EndReason>, String)> {
     let ends = |r: &&Record| {
         matches!(r.event, Happening::Ended | Happening::Denied | Happening::Failed | Happening::Swept)
             && !r.detail.starts_with("after the end: ")
@@ -317,8 +342,7 @@ fn last_end<'a>(
     })
 }
 
-/// A lease that only the stream has. None without its first record: what its life was is not known then, but that something
-/// is missing is said with the sources.
+/// A lease that only the stream has, as far as it tells of it.
 fn deleted(uid: &str, told: &Told, now: Time) -> Option<Lease> {
     let first = told.records().next()?;
     let of = |event: Happening| told.records().find(|r| r.event == event);
@@ -337,7 +361,8 @@ fn deleted(uid: &str, told: &Told, now: Time) -> Option<Lease> {
     let lag = |record: Option<&Record>| record.zip(end).map(|(r, end)| Millis(r.time.since(end.time)));
     let detail = requested.map(|r| r.detail.as_str()).unwrap_or_default();
     let reason = detail.strip_prefix(&format!("{}: ", told.about.lifecycle)).unwrap_or(detail);
-    let problems: Vec<String> = LeaseUid::parse(uid).map(|uid| told.problems(&uid)).unwrap_or_default();
+    let nobodys = || vec![Problem::Differs("its UID is none that an API server gives".into())];
+    let problems = LeaseUid::parse(uid).map_or_else(nobodys, |uid| told.problems(&uid));
     Some(Lease {
         namespace: told.about.namespace.clone(),
         name: told.about.name.clone(),
@@ -365,7 +390,7 @@ fn deleted(uid: &str, told: &Told, now: Time) -> Option<Lease> {
         approvals: None,
         standing: None,
         unanswered: false,
-        trail: if problems.is_empty() { Trail::Verified } else { Trail::Differs(problems) },
+        trail: Trail::of(problems),
         origin: Origin::Stream,
         concerns: vec![],
     })

@@ -41,6 +41,7 @@ pub struct Summary {
     /// Issued before anybody agreed, and still without an answer.
     pub unanswered: usize,
     pub trails_verified: usize,
+    pub trails_incomplete: usize,
     pub trails_differing: usize,
     /// Known from the audit stream only.
     pub deleted: usize,
@@ -67,6 +68,7 @@ impl Summary {
             not_issued: state(State::NotIssued),
             unanswered: number(&|l| l.unanswered),
             trails_verified: number(&|l| l.trail == Trail::Verified),
+            trails_incomplete: number(&|l| matches!(l.trail, Trail::Incomplete(_))),
             trails_differing: number(&|l| matches!(l.trail, Trail::Differs(_))),
             deleted: number(&|l| l.origin == Origin::Stream),
             requesters: requesters.len(),

@@ -82,15 +82,22 @@ fn an_edited_history_is_told_as_differing() {
 
 /// A stream of one deleted lease with these records.
 fn stream(records: &[(&str, Happening, &str, &str)]) -> Stream {
+    stream_from(0, records)
+}
+
+/// The same without so many of the first lines.
+fn stream_from(skipped: usize, records: &[(&str, Happening, &str, &str)]) -> Stream {
     let (mut stream, id) = (Stream::default(), uid(77));
     let mut history = digest::begin(&LeaseUid::parse(&id).unwrap());
-    for (at, event, actor, detail) in records {
+    for (n, (at, event, actor, detail)) in records.iter().enumerate() {
         digest::append(&mut history, time(at), *event, *actor, *detail);
         let mut line = serde_json::to_value(history.records.last().unwrap()).unwrap();
         line["target"] = json!("audit");
         line["lease"] = json!({"namespace": "payments", "name": "gone", "uid": id, "lifecycle": "nightly"});
         line["hash"] = json!(history.head);
-        stream.take(&line.to_string());
+        if n >= skipped {
+            stream.take(&line.to_string());
+        }
     }
     stream
 }
@@ -113,7 +120,8 @@ fn a_deleted_lease_is_told_from_the_stream() {
     assert_eq!((gone.reason.as_str(), gone.requester.as_str()), ("Roll out: 2.3", "ci"));
     assert_eq!((gone.end_reason, gone.end_message.as_str()), (Some(EndReason::DecisionRevoked), "leaked"));
     assert_eq!((gone.removal_lag, gone.evidence), (Some(Millis(20)), Some(Evidence::TokenReviewRefused)));
-    let words: Vec<_> = report.decisions.iter().filter(|d| d.lease == "gone").map(|d| (d.by.as_str(), d.decision)).collect();
+    let words: Vec<_> =
+        report.decisions.iter().filter(|d| d.lease == "gone").map(|d| (d.by.as_str(), d.decision)).collect();
     assert_eq!(words, [("alice", DecisionType::Revoked), ("alice", DecisionType::Approved)]);
 }
 
@@ -122,6 +130,14 @@ fn a_stream_that_breaks_off_proves_nothing() {
     let report = build(made(), &Gathered { stream: stream(&LIFE[..4]), ..gathered() });
     assert_eq!(state_of(&report, "gone"), State::Unproven);
     assert!(report.attention.iter().any(|a| a.about == "lease payments/gone" && a.what.contains("audit stream")));
+}
+
+#[test]
+fn a_stream_that_begins_late_is_incomplete_and_no_alarm() {
+    let report = build(made(), &Gathered { stream: stream_from(1, &LIFE), leases: vec![], ..gathered() });
+    let gone = &report.leases[0];
+    assert_eq!(gone.trail, Trail::Incomplete(vec!["record 1 is missing from the stream".into()]));
+    assert_eq!((gone.state, report.summary.alarms(), report.summary.trails_incomplete), (State::Proven, false, 1));
 }
 
 #[test]
@@ -137,7 +153,10 @@ fn refusals_are_counted_by_rule() {
     let report = report();
     assert_eq!(report.refusals.len(), 1);
     let one = &report.refusals[0];
-    assert_eq!((one.rule, one.count, one.leases.as_slice()), (Rule::Ttl, 1, ["payments/refused".to_owned()].as_slice()));
+    assert_eq!(
+        (one.rule, one.count, one.leases.as_slice()),
+        (Rule::Ttl, 1, ["payments/refused".to_owned()].as_slice())
+    );
 }
 
 #[test]
@@ -155,9 +174,15 @@ fn lifecycles_say_what_is_to_review() {
     let endless = findings(|l| drop(l["spec"].as_object_mut().unwrap().remove("expirationTime")));
     assert!(matches!(endless.as_slice(), [(Urgency::Know, _)]), "{endless:?}");
     let stopped = findings(|l| l["status"]["conditions"][0]["status"] = "False".into());
-    assert!(matches!(stopped.as_slice(), [(Urgency::Act, what)] if what.starts_with("Leasable is False")), "{stopped:?}");
+    assert!(
+        matches!(stopped.as_slice(), [(Urgency::Act, what)] if what.starts_with("Leasable is False")),
+        "{stopped:?}"
+    );
     let ambient = findings(|l| l["status"]["conditions"][0]["type"] = "AmbientRights".into());
-    assert!(matches!(ambient.as_slice(), [(Urgency::Review, what)] if what.starts_with("ambient rights")), "{ambient:?}");
+    assert!(
+        matches!(ambient.as_slice(), [(Urgency::Review, what)] if what.starts_with("ambient rights")),
+        "{ambient:?}"
+    );
 }
 
 #[test]
@@ -179,7 +204,10 @@ fn the_json_form_is_as_it_is_documented() {
     let json = serde_json::to_value(report()).unwrap();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
     assert_eq!(json["format"], "leasehold.dev/report/v1");
-    assert_eq!(keys(&json), "attention decisions format lags leases lifecycles made policies refusals standing summary");
+    assert_eq!(
+        keys(&json),
+        "attention decisions format lags leases lifecycles made policies refusals standing summary"
+    );
     assert_eq!(keys(&json["made"]), "by filter namespace server sources time version window");
     let lease = json["leases"].as_array().unwrap().iter().find(|l| l["name"] == "nightly-1").unwrap();
     assert_eq!(
