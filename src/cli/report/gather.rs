@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     fs::File,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -61,7 +62,8 @@ pub async fn gather(
     for path in files {
         let lines =
             read(path, &mut stream).map_err(|e| Failure::Usage(format!("{} cannot be read: {e}", path.display())))?;
-        let name = if path.as_os_str() == "-" { "standard input".into() } else { path.display().to_string() };
+        // Its name alone: where somebody keeps it is nobody's business who reads the report.
+        let name = path.file_name().filter(|name| *name != "-").map_or("standard input".into(), OsStr::to_string_lossy);
         sources.push(Source { what: format!("audit stream {name}"), read: Some(lines), not_permitted: None });
     }
     let leases = fetch::leases(cluster, everywhere, filter).await?;

@@ -139,7 +139,7 @@ fn findings(object: &ServiceAccountLifecycle, used: Option<Time>, never: bool, n
             say(Urgency::Review, format!("it ends at {at}: renew it, or let it end"));
         }
         Some(_) => {}
-        None => say(Urgency::Know, "it has no expirationTime: nothing ever asks whether it is still needed".into()),
+        None => say(Urgency::Know, "it has no expirationTime: it stays until somebody deletes it".into()),
     }
     if used.is_some_and(|at| now.since(at) > LOOK_MILLIS) {
         let since = if never { "it was never leased" } else { "it was not leased" };

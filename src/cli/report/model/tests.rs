@@ -212,7 +212,7 @@ fn the_json_form_is_as_it_is_documented() {
     let lease = json["leases"].as_array().unwrap().iter().find(|l| l["name"] == "nightly-1").unwrap();
     assert_eq!(
         keys(lease),
-        "approvals concerns created delivery endReason ended evidence expires grants issued lifecycle name namespace origin phase proofLagSeconds proven reason removalLagSeconds removed requester state ticket trail uid unanswered"
+        "concerns created delivery endReason ended evidence expires grants issued lifecycle name namespace origin phase proofLagSeconds proven reason removalLagSeconds removed requester state ticket trail uid unanswered"
     );
     assert_eq!((&lease["removalLagSeconds"], &lease["trail"]), (&json!(0.015), &json!({"state": "Verified"})));
     let guide = include_str!("../../../../docs/report.md");
