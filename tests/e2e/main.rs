@@ -34,6 +34,7 @@ mod phases;
 mod pipelines;
 mod quotas;
 mod reached;
+mod report;
 mod seeing;
 mod standing;
 mod status;
