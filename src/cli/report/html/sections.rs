@@ -122,18 +122,20 @@ pub fn lifecycles(report: &Report) -> Markup {
                 td { @for grant in &one.grants { span.line { (text(grant)) } } span.sub { "at most " (one.max_ttl) ", approval " (one.approval.as_str()) } }
                 td.number { (one.leases) @if one.live > 0 { span.sub { (one.live) " live" } } }
                 td.time { (moment(one.last_lease)) }
+                td.time { (moment(one.next_review)) }
                 td.time { (moment(one.expiration)) }
                 td { ul.findings { @for f in &one.findings { li class=(urgency(f.urgency)) { (text(&f.what)) } } } @if one.findings.is_empty() { span.ok { "nothing to say" } } }
             }
         }
     };
-    let head = ["Lifecycle", "Owner", "The most it gives", "Leases here", "Last lease", "Ends", "To review"];
+    let head =
+        ["Lifecycle", "Owner", "The most it gives", "Leases here", "Last lease", "Next review", "Ends", "To look at"];
     let content = html! {
         @if report.lifecycles.is_empty() { p.empty { "No lifecycle was read." } }
         @else { (parts::table("Lifecycles as they are now, the most urgent first", &head, &rows)) }
         (parts::left_out(report.lifecycles.len().saturating_sub(LIFECYCLES), "lifecycles"))
     };
-    let about = "Who owns each identity, the most it may hold, and what to review: its end, 30 days without a lease, what keeps it from being leased, ambient rights. As it is now, whatever the window.";
+    let about = "Who owns each identity, the most it may hold, and what to look at: its next review, its end, 30 days without a lease, what keeps it from being leased, ambient rights. As it is now, whatever the window.";
     parts::section("lifecycles", "Lifecycles to review", about, &content)
 }
 

@@ -58,7 +58,7 @@ pub fn lifecycle(name: &str, change: impl FnOnce(&mut Value)) -> ServiceAccountL
         "metadata": {"name": name, "namespace": "payments", "creationTimestamp": "2026-11-01T00:00:00Z"},
         "spec": {"owner": {"team": "payments", "contact": "oncall@example.com"}, "purpose": "Deploys", "class": "Pipeline",
             "grants": [{"name": "deploy", "namespace": "payments-prod", "roleRef": {"kind": "ClusterRole", "name": "payments-deploy"}}],
-            "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest"]}, "expirationTime": "2027-11-24T00:00:00Z"},
+            "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest"]}, "expirationTime": "2027-11-24T00:00:00Z", "review": {"everyDays": 90, "lastReviewed": "2026-11-01"}},
         "status": {"conditions": [{"type": "Leasable", "status": "True", "lastTransitionTime": "2026-11-24T12:00:00Z", "reason": "Leasable", "message": ""}]}});
     change(&mut object);
     serde_json::from_value(object).unwrap()

@@ -11,6 +11,7 @@ use crate::{
         standing::StandingPhase,
     },
     cli::report::gather::Gathered,
+    domain::review::{self, Standing as Review},
 };
 
 /// How far ahead an end is worth a look, and how long an identity may be unused before it is, in milliseconds: 30 days.
@@ -33,6 +34,9 @@ pub struct Lifecycle {
     pub approval: ApprovalType,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiration: Option<Time>,
+    /// When its owners are to look at it next, if the lifecycle says how often.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_review: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_lease: Option<Time>,
     /// Leases of the report.
@@ -120,6 +124,7 @@ fn of(object: &ServiceAccountLifecycle, leases: &[Lease], now: Time) -> Lifecycl
         max_ttl: spec.terms.ttl.max.to_string(),
         approval: spec.terms.approval.as_ref().map_or(ApprovalType::Required, crate::api::lifecycle::Approval::kind),
         expiration: spec.expiration_time,
+        next_review: spec.review.as_ref().map(review::next),
         last_lease,
         leases: own().count(),
         live: own().filter(|l| l.state == State::Live).count(),
@@ -140,6 +145,14 @@ fn findings(object: &ServiceAccountLifecycle, used: Option<Time>, never: bool, n
         }
         Some(_) => {}
         None => say(Urgency::Know, "it has no expirationTime: it stays until somebody deletes it".into()),
+    }
+    match review::standing(object.spec.review.as_ref(), now) {
+        Review::NotAsked => say(Urgency::Know, "it says nothing about reviews (spec.review)".into()),
+        Review::Current => {}
+        Review::DueSoon => say(Urgency::Review, "its review is due within two weeks".into()),
+        Review::Due { until } => say(Urgency::Review, format!("its review is due: from {until} on nothing is leased")),
+        // What Leasable says of it is said below.
+        Review::Overdue { .. } | Review::Ahead => {}
     }
     if used.is_some_and(|at| now.since(at) > LOOK_MILLIS) {
         let since = if never { "it was never leased" } else { "it was not leased" };

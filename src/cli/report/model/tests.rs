@@ -173,6 +173,15 @@ fn lifecycles_say_what_is_to_review() {
     assert!(matches!(soon.as_slice(), [(Urgency::Review, what)] if what.starts_with("it ends at")), "{soon:?}");
     let endless = findings(|l| drop(l["spec"].as_object_mut().unwrap().remove("expirationTime")));
     assert!(matches!(endless.as_slice(), [(Urgency::Know, _)]), "{endless:?}");
+    let unasked = findings(|l| drop(l["spec"].as_object_mut().unwrap().remove("review")));
+    assert!(matches!(unasked.as_slice(), [(Urgency::Know, what)] if what.contains("spec.review")), "{unasked:?}");
+    let near = findings(|l| l["spec"]["review"]["lastReviewed"] = "2026-09-01".into());
+    assert!(matches!(near.as_slice(), [(Urgency::Review, what)] if what.contains("within two weeks")), "{near:?}");
+    let due = findings(|l| l["spec"]["review"]["lastReviewed"] = "2026-08-20".into());
+    assert!(
+        matches!(due.as_slice(), [(Urgency::Review, what)] if what.starts_with("its review is due: from")),
+        "{due:?}"
+    );
     let stopped = findings(|l| l["status"]["conditions"][0]["status"] = "False".into());
     assert!(
         matches!(stopped.as_slice(), [(Urgency::Act, what)] if what.starts_with("Leasable is False")),
