@@ -17,6 +17,17 @@ pub fn page() -> String {
     for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
         row(&mut out, arg);
     }
+    for command in command.get_subcommands().filter(|command| command.get_name() != "help") {
+        let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+        _ = write!(
+            out,
+            "\n## `leasehold {}`\n\n{about}\n\n| flag | environment | default | meaning |\n|---|---|---|---|\n",
+            command.get_name()
+        );
+        for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            row(&mut out, arg);
+        }
+    }
     out.push_str("\nWhich cluster it works on: `KUBECONFIG`, else `~/.kube/config`, else the pod's service account.\n");
     out
 }
@@ -33,7 +44,7 @@ fn row(out: &mut String, arg: &Arg) {
     _ = writeln!(
         out,
         "| {} | {environment} | {default} | {}{choices} |",
-        code(&format!("--{long}{value}")),
+        code(&format!("--{long}{}", if arg.get_action().takes_values() { value } else { String::new() })),
         cell(&help)
     );
 }
