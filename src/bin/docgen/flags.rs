@@ -38,13 +38,15 @@ fn row(out: &mut String, arg: &Arg) {
     let environment = arg.get_env().map(|e| code(&e.to_string_lossy())).unwrap_or_default();
     let defaults: Vec<String> = arg.get_default_values().iter().map(|v| v.to_string_lossy().into_owned()).collect();
     let default = if defaults.is_empty() { String::new() } else { code(&defaults.join(" ")) };
-    let choices: Vec<String> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
+    let takes = arg.get_action().takes_values();
+    let choices: Vec<String> =
+        arg.get_possible_values().iter().filter(|_| takes).map(|v| v.get_name().to_owned()).collect();
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let choices = if choices.is_empty() { String::new() } else { format!(". One of {}", choices.join(", ")) };
     _ = writeln!(
         out,
         "| {} | {environment} | {default} | {}{choices} |",
-        code(&format!("--{long}{}", if arg.get_action().takes_values() { value } else { String::new() })),
+        code(&format!("--{long}{}", if takes { value } else { String::new() })),
         cell(&help)
     );
 }
