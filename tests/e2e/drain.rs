@@ -199,3 +199,23 @@ fn a_drain_leaves_no_lease_live_whether_an_operator_runs_or_not() {
         lab.stop().await
     });
 }
+
+#[test]
+fn a_kind_that_is_deleted_takes_its_leases_with_it_and_waits_for_nothing() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("crd").await?;
+        tenant.lifecycle("plain", |_| ()).await?;
+        ask(&tenant, "live", "plain", "TokenRequest").await?;
+        let lease = tenant.lease_in("live", Phase::Active).await?;
+        let holder = Holder::new(&tenant, &tenant.token(&lease).await?)?;
+        ensure!(holder.reads().await? == 200);
+        lab.kubectl(&["delete", "crd", "credentialleases.leasehold.dev", "--timeout=30s"], None).await?;
+        lab.nothing_left_of(&lease.metadata.uid.context("no UID")?).await?;
+        holder.until(&[401], Duration::from_millis(100), Duration::from_secs(15)).await?;
+        let drain = Drain::new(&lab).await?;
+        let said = drain.succeeds(&["--timeout", "30s"]).await?;
+        ensure!(said.contains("nothing is left"), "{said}");
+        lab.stop().await
+    });
+}
