@@ -19,6 +19,7 @@ mod ends;
 mod faults;
 mod gitops;
 mod guardrails;
+mod ha;
 mod held;
 mod install;
 mod lifetimes;
