@@ -100,7 +100,7 @@ async fn said_ok(mut command: Command) -> Result<()> {
         .stdin(Stdio::null())
         .output()
         .await
-        .with_context(|| format!("start {:?}", command.as_std().get_program()))?;
+        .with_context(|| format!("start {}", command.as_std().get_program().display()))?;
     if !output.status.success() {
         bail!("{:?} failed, {}:\n{}", command.as_std(), output.status, String::from_utf8_lossy(&output.stderr));
     }
