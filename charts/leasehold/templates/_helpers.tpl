@@ -3,14 +3,25 @@
 {{- if ne .Release.Namespace "leasehold-system" -}}
 {{- fail (printf "Leasehold runs in namespace leasehold-system, which its admission policies name, and not in %s: helm install %s ... --namespace leasehold-system --create-namespace" .Release.Namespace .Release.Name) -}}
 {{- end -}}
-{{- range $list := list "grantable" "personas" -}}
+{{- $lists := dict "grantable" .Values.grantable "personas.namespaces" .Values.personas.namespaces -}}
+{{- range $list, $entries := $lists -}}
 {{- $seen := dict -}}
-{{- range $entry := ternary $.Values.grantable $.Values.personas.namespaces (eq $list "grantable") -}}
-{{- if hasKey $seen $entry.namespace -}}
-{{- fail (printf "%s names namespace %s twice: write one entry for each namespace" (ternary "grantable" "personas.namespaces" (eq $list "grantable")) $entry.namespace) -}}
+{{- range $entries -}}
+{{- if hasKey $seen .namespace -}}
+{{- fail (printf "%s names namespace %s twice: write one entry for each namespace" $list .namespace) -}}
 {{- end -}}
-{{- $_ := set $seen $entry.namespace true -}}
+{{- $_ := set $seen .namespace true -}}
+{{- include "leasehold.tenant" (list $list .namespace) -}}
 {{- end -}}
+{{- end -}}
+{{- range .Values.delivery.secretNamespaces }}{{ include "leasehold.tenant" (list "delivery.secretNamespaces" .) }}{{ end -}}
+{{- range .Values.restartConsumers }}{{ include "leasehold.tenant" (list "restartConsumers" .) }}{{ end -}}
+{{- end -}}
+
+{{/* A policy refuses what would be leased there, whatever is granted here: (list "the value" "the namespace"). */}}
+{{- define "leasehold.tenant" -}}
+{{- if regexMatch "^(kube|leasehold)-" (index . 1) -}}
+{{- fail (printf "%s names namespace %s: nothing is leased in kube-* and leasehold-* namespaces" (index . 0) (index . 1)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -60,15 +71,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the API server is to stamp: "true" or nothing. */}}
+{{/* Whether the API server is to stamp: "true" or nothing. Without a cluster to ask (`helm template`), Auto is what --api-versions says. */}}
 {{- define "leasehold.stamping" -}}
-{{- if eq .Values.admission.stamping "Enabled" -}}
+{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+{{- if or (eq .Values.admission.stamping "Enabled") (and $served (eq .Values.admission.stamping "Auto")) -}}
 true
-{{- else if eq .Values.admission.stamping "Auto" -}}
-{{- /* Both: tools that render without a cluster are told its version, and know kinds that it does not serve. */ -}}
-{{- if and (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy") (semverCompare ">=1.36.0-0" .Capabilities.KubeVersion.Version) -}}
-true
-{{- end -}}
 {{- end -}}
 {{- end -}}
 
