@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What the chart is made of: a directory of the repository, and its name in the chart.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 11] = [
     ("crds", "crds"),
     ("config/namespaces", "namespaces"),
     ("config/policies", "policies"),
@@ -23,6 +23,7 @@ const SOURCES: [(&str, &str); 10] = [
     ("config/baseline", "baseline"),
     ("config/strict", "strict"),
     ("config/prometheus", "prometheus"),
+    ("config/dashboards", "dashboards"),
 ];
 
 fn main() -> ExitCode {
