@@ -20,6 +20,7 @@ mod ends;
 mod faults;
 mod gitops;
 mod guardrails;
+mod ha;
 mod held;
 mod install;
 mod lifetimes;
