@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What the chart is made of: a directory of the repository, and its name in the chart.
-const SOURCES: [(&str, &str); 11] = [
+const SOURCES: [(&str, &str); 13] = [
     ("crds", "crds"),
     ("config/namespaces", "namespaces"),
     ("config/policies", "policies"),
@@ -24,6 +24,8 @@ const SOURCES: [(&str, &str); 11] = [
     ("config/strict", "strict"),
     ("config/prometheus", "prometheus"),
     ("config/dashboards", "dashboards"),
+    ("config/drain", "drain"),
+    ("config/drain/finish", "drain-finish"),
 ];
 
 fn main() -> ExitCode {

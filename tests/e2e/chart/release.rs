@@ -221,8 +221,19 @@ async fn release() -> Result<()> {
     lab.stop().await
 }
 
-/// Without the hook, and so without the proof: authority ends all the same, with the accounts.
+/// First with the hook, whose Job cannot run here: nothing is uninstalled. Then without it, and so without the proof: authority
+/// ends all the same, with the accounts.
 async fn uninstall(lab: &Lab, tenant: &Tenant<'_>, holder: &Holder) -> Result<()> {
+    let args = ["uninstall", "leasehold", "--namespace", NAMESPACE, "--timeout=5s"];
+    let output = lab.plane.helm(lab.plane.admin_kubeconfig(), &args, None).await?;
+    ensure!(!output.status.success() && output.stderr.contains("pre-delete"), "{}", output.stderr);
+    let status = helm(&lab.plane, &["status", "leasehold"], None).await?;
+    ensure!(status.contains("STATUS: deployed"), "a hook that failed has uninstalled something: {status}");
+    ensure!(policies(lab).await?.len() == 15 && holder.reads().await? == 200, "something is gone already");
+    for kind in ["job", "serviceaccount", "role", "rolebinding", "clusterrole", "clusterrolebinding"] {
+        lab.kubectl(&["delete", kind, "leasehold-drain", "-n", NAMESPACE], None).await?;
+    }
+
     let said = helm(&lab.plane, &["uninstall", "leasehold", "--no-hooks"], None).await?;
     ensure!(said.contains("credentialleases.leasehold.dev"), "it does not say what it keeps: {said}");
     drop(lab.take_operator()?);

@@ -73,13 +73,25 @@ fn it_renders_what_kustomize_renders() {
         }
         // What is not part of the install: guardrails, and what watches it.
         let monitored = "observability: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}";
-        for (values, parts) in [("policy: {preset: strict}", "strict"), (monitored, "prometheus")] {
+        for (values, parts, count) in [
+            ("policy: {preset: strict}", "strict", 2),
+            (monitored, "prometheus", 2),
+            ("{}", "drain", 8),
+            ("{}", "drain/finish", 1),
+        ] {
             let mut kustomized = read(&lab.kubectl(&["kustomize", &lab.config(parts)], None).await?)?;
             let mut rendered = without_helm(template(&lab.plane, values, &[]).await?);
             rendered.retain(|key, _| kustomized.contains_key(key));
-            ensure!(kustomized.len() == 2 && rendered.len() == 2, "{parts}: {:?}", rendered.keys());
+            ensure!(kustomized.len() == count && rendered.len() == count, "{parts}: {:?}", rendered.keys());
             for object in kustomized.values_mut().chain(rendered.values_mut()) {
                 object["metadata"].as_object_mut().map(|metadata| metadata.remove("labels"));
+                // As a hook it has one try, for as long as Helm waits.
+                for limit in ["backoffLimit", "activeDeadlineSeconds"] {
+                    object.get_mut("spec").and_then(|s| s.as_object_mut()).map(|spec| spec.remove(limit));
+                }
+                for time in ["--timeout=5m", "--timeout=240s"] {
+                    *object = serde_json::from_str(&object.to_string().replace(time, "--timeout=T"))?;
+                }
             }
             ensure!(kustomized == rendered, "{parts} is another one in the chart");
         }
@@ -155,6 +167,20 @@ const TOGGLES: &[(&str, &[&str])] = &[
     ),
     ("networkPolicy: false", &["-NetworkPolicy leasehold-system/leasehold"]),
     ("observability: {log: debug}", &["~Deployment leasehold-system/leasehold"]),
+    (
+        "uninstall: {drain: true}",
+        &[
+            "+ClusterRole /leasehold-drain",
+            "+ClusterRoleBinding /leasehold-drain",
+            "+Job leasehold-system/leasehold-drain",
+            "+Job leasehold-system/leasehold-drain-finish",
+            "+Role leasehold-leases/leasehold-drain",
+            "+Role leasehold-system/leasehold-drain",
+            "+RoleBinding leasehold-leases/leasehold-drain",
+            "+RoleBinding leasehold-system/leasehold-drain",
+            "+ServiceAccount leasehold-system/leasehold-drain",
+        ],
+    ),
     (
         "crds: {install: false}",
         &[
