@@ -226,7 +226,7 @@ async fn release() -> Result<()> {
 async fn uninstall(lab: &Lab, tenant: &Tenant<'_>, holder: &Holder) -> Result<()> {
     let args = ["uninstall", "leasehold", "--namespace", NAMESPACE, "--timeout=5s"];
     let output = lab.plane.helm(lab.plane.admin_kubeconfig(), &args, None).await?;
-    ensure!(!output.status.success() && output.stderr.contains("pre-delete"), "{}", output.stderr);
+    ensure!(!output.status.success() && output.stderr.contains("leasehold-drain"), "{}", output.stderr);
     let status = helm(&lab.plane, &["status", "leasehold"], None).await?;
     ensure!(status.contains("STATUS: deployed"), "a hook that failed has uninstalled something: {status}");
     ensure!(policies(lab).await?.len() == 15 && holder.reads().await? == 200, "something is gone already");
