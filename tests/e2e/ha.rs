@@ -161,7 +161,9 @@ async fn paused(tenant: &Tenant<'_>, person: &Person, (leader, next): (Operator,
     for record in tenant.lab.plane.audit().read_since(cursor)? {
         let operators = record.user == "system:serviceaccount:leasehold-system:leasehold";
         let makes = record.verb == "create" && record.code == 201 && record.api_group != "authentication.k8s.io";
-        let harmless = record.uri.contains("dryRun=All") || record.resource == "events" || record.api_group == "authorization.k8s.io";
+        let harmless = record.uri.contains("dryRun=All")
+            || record.resource == "events"
+            || record.api_group == "authorization.k8s.io";
         ensure!(!(operators && makes && !harmless), "made after the pause: {record:?}");
     }
     Ok(())
@@ -252,7 +254,10 @@ fn whatever_becomes_of_the_leader_each_lease_has_one_account_and_one_story() {
         let fifth = standby(&lab, "fifth").await?;
         lease_deleted(&lab, (&fourth, &fifth)).await?;
         let (there, made) = accounts(&lab).await?;
-        ensure!((there.len(), made) == (2, 5), "five leases were issued and two are live: {made} made, {there:?} there");
+        ensure!(
+            (there.len(), made) == (2, 5),
+            "five leases were issued and two are live: {made} made, {there:?} there"
+        );
         two_at_once(&tenant, &person).await?;
 
         for name in ["killed", "paused", "stopped"] {

@@ -16,6 +16,7 @@ mod chart;
 mod cli_ask;
 mod cli_flow;
 mod cli_see;
+mod drain;
 mod ends;
 mod faults;
 mod gitops;

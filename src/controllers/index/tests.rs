@@ -75,7 +75,8 @@ fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads
         _ = index.list_ends(source);
     }
     _ = index.lease_applied(&lease(7, |lease| {
-        let record = json!({"seq": 1, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
+        let record =
+            json!({"seq": 1, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
         lease["status"]["history"] = json!({"seed": "s", "head": "h", "records": [record]});
     }));
     index.tell_everything();
