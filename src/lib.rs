@@ -17,6 +17,7 @@
 //! - [`controllers`]: watches, the index, the loop that starts visits
 //! - [`runtime`]: the process
 //! - [`cli`]: `kubectl lease`, the plugin's commands
+//! - [`version`]: which Leasehold this is
 
 pub mod api;
 pub mod cli;
@@ -26,3 +27,4 @@ pub mod domain;
 pub mod runtime;
 pub mod schema;
 pub mod systems;
+pub mod version;

@@ -45,7 +45,7 @@ const ABOUT: &str = "Ask for short-lived credentials, decide about them, end the
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-lease", bin_name = "kubectl lease", version, about = ABOUT, long_about = None)]
+#[command(name = "kubectl-lease", bin_name = "kubectl lease", version = crate::version::long(), about = ABOUT, long_about = None)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

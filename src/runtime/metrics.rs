@@ -15,6 +15,7 @@ use crate::{
         system::SystemType,
     },
     domain::{agenda::Lane, outcome::Outcome},
+    version,
 };
 
 /// Which call of the API server it was.
@@ -49,6 +50,7 @@ struct ReasonLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: &'static str,
+    commit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -180,7 +182,7 @@ impl Metrics {
             metrics.ended.clone(),
         );
         let build: Family<VersionLabel, Gauge> = Family::default();
-        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        build.get_or_create(&VersionLabel { version: version::VERSION, commit: version::COMMIT }).set(1);
         registry.register("build_info", "The version that runs; always 1", build);
         registry.register(
             "issue_duration_seconds",

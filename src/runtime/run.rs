@@ -41,6 +41,7 @@ use crate::{
     },
     domain::{agenda::Widths, observed},
     systems::Systems,
+    version,
 };
 
 /// Where an API server is reached from within a cluster.
@@ -96,7 +97,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         stop.clone(),
     )
     .await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %bound, server = %cluster.server, "leasehold starts");
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, listen = %bound, server = %cluster.server, "leasehold starts");
 
     let mut background = JoinSet::new();
     background.spawn(async move {

@@ -16,6 +16,7 @@ use crate::{
     cli::view::text,
     cluster::policies::Shipped,
     domain::ambient,
+    version,
 };
 
 /// The oldest Kubernetes that works, as minor version of 1.
@@ -179,7 +180,7 @@ fn operator(deployment: Option<&Deployment>) -> Vec<Finding> {
 }
 
 fn version(deployment: &Deployment) -> Finding {
-    let own = env!("CARGO_PKG_VERSION");
+    let own = version::VERSION;
     let containers = deployment.spec.as_ref().and_then(|s| s.template.spec.as_ref()).map(|s| s.containers.as_slice());
     let container = containers.unwrap_or_default().iter().find(|c| c.name == names::OPERATOR_ACCOUNT);
     let image = container.and_then(|c| c.image.clone()).unwrap_or_default();
