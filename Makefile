@@ -7,6 +7,22 @@ SHELL := bash
 # Where rustup and Go's own installer put them, for shells that were not told.
 export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(HOME)/go/bin:$(PATH)
 
+# What the executables say they were built from.
+COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
+
+# Tools that crates.io has, each built once for all checkouts. Unoptimised: they run for seconds and would be built for minutes.
+CARGO_TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leasehold/cargo-tools
+# $(call cargo_tool,name,version,features)
+define cargo_tool
+$(CARGO_TOOLS)/$(1)-$(2)/bin/$(1):
+	@echo 'building $(1) $(2), once'
+	@CARGO_TARGET_DIR=$(CARGO_TOOLS)/target cargo install --quiet --debug --locked --no-default-features $(3) --root $(CARGO_TOOLS)/$(1)-$(2) $(1)@$(2)
+$(1) := $(CARGO_TOOLS)/$(1)-$(2)/bin/$(1)
+endef
+$(eval $(call cargo_tool,mdbook,0.5.4,--features search))
+$(eval $(call cargo_tool,cargo-deny,0.20.2,))
+$(eval $(call cargo_tool,cargo-cyclonedx,0.5.9,))
+
 # $(call step,what,command): says which step runs, and how long it took.
 define step
 @printf '\n==> %s\n' '$(1)'; begun=$$SECONDS; \
@@ -29,7 +45,7 @@ demo-down: tools ## ends what `make demo` left running
 
 .PHONY: build
 build: tools ## the operator and the plugin, optimised: target/release/leasehold and target/release/kubectl-lease
-	$(call step,build,cargo build --release --bin leasehold --bin kubectl-lease)
+	$(call step,build,LEASEHOLD_COMMIT=$(COMMIT) cargo build --release --locked --bin leasehold --bin kubectl-lease)
 
 # One test at a time: they measure when a holder is refused, and two control planes on two cores would measure each other.
 .PHONY: test
@@ -38,6 +54,9 @@ test: tools ## everything that must hold: format, lints, generated files, all te
 	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults -- -D warnings)
 	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
 	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
+	$(call step,licences and sources of what others wrote,$(MAKE) --no-print-directory deny)
+	$(call step,the book,$(MAKE) --no-print-directory book)
+	$(call step,bill of materials,$(MAKE) --no-print-directory sbom)
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,tests,RUST_TEST_THREADS=1 cargo test --workspace)
 
@@ -51,6 +70,27 @@ faults: tools ## faults at every call of the operator, a sample in under 12 minu
 generate: tools ## writes crds/ and docs/reference/ from the code
 	$(call step,crds/,cargo run --quiet --bin crdgen -- crds)
 	$(call step,docs/reference/,cargo run --quiet --bin docgen -- docs/reference)
+
+.PHONY: deny
+deny: $(cargo-deny) ## licences, bans and sources of dependencies, as deny.toml allows them
+	@PATH="$(dir $(cargo-deny)):$$PATH" cargo deny --offline check bans licenses sources
+
+.PHONY: book
+book: $(mdbook) ## docs/ as a book: target/book/docs/index.html
+	@rm -rf target/book
+	@$(mdbook) build
+	@cp -r config crds target/book/
+	@if [ -d charts ]; then cp -r charts target/book/; fi
+	@cp *.md Dockerfile target/book/
+
+.PHONY: sbom
+sbom: $(cargo-cyclonedx) ## what is in the executables, as CycloneDX: target/sbom/
+	@mkdir -p target/sbom
+	@PATH="$(dir $(cargo-cyclonedx)):$$PATH" cargo cyclonedx --manifest-path Cargo.toml --format json --describe binaries --target x86_64-unknown-linux-musl
+
+.PHONY: release-notes
+release-notes: ## the notes of one version out of CHANGELOG.md: VERSION=0.1.0, or Unreleased
+	@awk -v version='$(VERSION)' 'index($$0, "## [" version "]") == 1 {inside = 1; next} /^## \[/ {inside = 0} inside && (NF || seen) {seen = 1; print} END {if (!seen) {print "no section [" version "] in CHANGELOG.md" > "/dev/stderr"; exit 1}}' CHANGELOG.md
 
 .PHONY: tools
 tools:

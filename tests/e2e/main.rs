@@ -15,6 +15,7 @@ mod chaos;
 mod cli_ask;
 mod cli_flow;
 mod cli_see;
+mod docs;
 mod ends;
 mod faults;
 mod gitops;
