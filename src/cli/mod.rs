@@ -19,6 +19,7 @@ pub mod interrupt;
 pub mod kubeconfig;
 pub mod list;
 pub mod mint;
+pub mod operator;
 pub mod origin;
 pub mod output;
 pub mod own_pod;
@@ -31,6 +32,7 @@ pub mod show;
 pub mod standing;
 pub mod stop;
 pub mod token;
+pub mod version;
 pub mod view;
 pub mod wanted;
 pub mod watch;
@@ -90,6 +92,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Print a lifecycle made from an existing ServiceAccount and its bindings.
     Import(import::Import),
+    /// Print the versions of this plugin and of the operator.
+    Version(version::Version),
 }
 
 /// Runs one command.
@@ -116,5 +120,6 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Check(flags) => check::run(global, flags).await,
         Command::Doctor(flags) => doctor::run(global, flags).await,
         Command::Import(flags) => import::run(global, flags).await,
+        Command::Version(flags) => version::run(global, flags).await,
     }
 }
