@@ -47,6 +47,19 @@ demo-down: tools ## ends what `make demo` left running
 build: tools ## the operator and the plugin, optimised: target/release/leasehold and target/release/kubectl-lease
 	$(call step,build,LEASEHOLD_COMMIT=$(COMMIT) cargo build --release --locked --bin leasehold --bin kubectl-lease)
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PLATFORM := linux-$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+FROM := target/release
+INTO := target/dist
+
+# The same executable of the same commit makes the same archive, byte for byte: no owners, no clock.
+.PHONY: package
+package: ## the plugin as an archive, with checksums: target/dist/; FROM=<directory of the executable> PLATFORM=linux-arm64
+	@mkdir -p $(INTO)
+	@tar --format=ustar --owner=0 --group=0 --numeric-owner --mode=a+rX,u+w,go-w --mtime=@$$(git log -1 --format=%ct) \
+		-c -C $(abspath $(FROM)) kubectl-lease -C $(CURDIR) LICENSE | gzip -n > $(INTO)/kubectl-lease-$(VERSION)-$(PLATFORM).tar.gz
+	@cd $(INTO) && sha256sum kubectl-lease-$(VERSION)-*.tar.gz | tee SHA256SUMS
+
 # One test at a time: they measure when a holder is refused, and two control planes on two cores would measure each other.
 .PHONY: test
 test: tools ## everything that must hold: format, lints, generated files, all tests

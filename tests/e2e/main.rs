@@ -30,6 +30,7 @@ mod phases;
 mod pipelines;
 mod quotas;
 mod reached;
+mod release;
 mod standing;
 mod status;
 mod support;
