@@ -16,7 +16,7 @@ macro_rules! words {
 
             /// As it is written in a status.
             #[must_use]
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
             }
 
@@ -284,6 +284,8 @@ words! {
         NoPolicy,
         /// Leasable: expirationTime has passed.
         Expired,
+        /// Leasable: a review was due, and was not made in the days of grace.
+        ReviewOverdue,
         /// Leasable: the admission policies that Leasehold rests on are not in force.
         PolicyNotEnforced,
         /// Leasable: the spec is not accepted.

@@ -9,6 +9,7 @@ pub mod complete;
 pub mod completion;
 pub mod connect;
 pub mod credential;
+pub mod csv;
 pub mod decide;
 pub mod doctor;
 pub mod exit;
@@ -25,6 +26,7 @@ pub mod output;
 pub mod own_pod;
 pub mod progress;
 pub mod reference;
+pub mod report;
 pub mod request;
 pub mod revoke;
 pub mod run;
@@ -86,6 +88,8 @@ pub enum Command {
     List(list::List),
     /// Tell one lease's whole story, and verify it.
     Show(show::Show),
+    /// Write a report for auditors, and for people who would rather look than read.
+    Report(Box<report::ReportFlags>),
     /// Tell what would happen if you asked for a lease.
     Check(Box<check::Check>),
     /// See whether everything is there that Leasehold stands on.
@@ -117,6 +121,7 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(flags) => stop::resume(global, flags).await,
         Command::List(flags) => list::run(global, flags).await,
         Command::Show(flags) => show::run(global, flags).await,
+        Command::Report(flags) => report::run(global, flags).await,
         Command::Check(flags) => check::run(global, flags).await,
         Command::Doctor(flags) => doctor::run(global, flags).await,
         Command::Import(flags) => import::run(global, flags).await,

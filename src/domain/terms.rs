@@ -7,7 +7,7 @@ use std::fmt;
 use super::{
     guards::{self, Bound, Effective, Guard, Scope},
     observed::{LifecycleFacts, LifecycleSeen, Observed},
-    standing, workflow,
+    review, standing, workflow,
 };
 use crate::api::{
     CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
@@ -30,6 +30,7 @@ pub enum Refusal {
     LifecycleDeleting { name: String },
     LifecycleStopped { policy: &'static str },
     LifecycleExpired { at: Time },
+    ReviewOverdue { why: String },
     LifecycleNamespaceForbidden { namespace: String },
     NoGrants { choices: Vec<String> },
     GrantUnknown { grant: String, choices: Vec<String> },
@@ -58,6 +59,77 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every [`Self::rule`].
+    pub const RULES: [&'static str; 30] = [
+        "LifecycleNotFound",
+        "LifecycleDeleting",
+        "LifecycleStopped",
+        "LifecycleExpired",
+        "ReviewOverdue",
+        "LifecycleNamespaceForbidden",
+        "NoGrants",
+        "GrantUnknown",
+        "RoleNotFound",
+        "NamespaceNotFound",
+        "NamespaceForbidden",
+        "LifecycleHeld",
+        "PolicyStopped",
+        "NoPolicy",
+        "RoleForbidden",
+        "RuleForbidden",
+        "CrossNamespace",
+        "NotBeforeTooFar",
+        "TtlAboveMax",
+        "TtlTooShortOffline",
+        "DeliveryNotAllowed",
+        "SecretNameNotAllowed",
+        "AudienceNotAllowed",
+        "RequesterMayNotLease",
+        "NotStanding",
+        "TooManyActive",
+        "TooManyForRequester",
+        "StepInvalid",
+        "ValidationFailed",
+        "ValidationBroken",
+    ];
+
+    /// Which rule it was, as a label of a metric.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::LifecycleNotFound { .. } => "LifecycleNotFound",
+            Self::LifecycleDeleting { .. } => "LifecycleDeleting",
+            Self::LifecycleStopped { .. } => "LifecycleStopped",
+            Self::LifecycleExpired { .. } => "LifecycleExpired",
+            Self::ReviewOverdue { .. } => "ReviewOverdue",
+            Self::LifecycleNamespaceForbidden { .. } => "LifecycleNamespaceForbidden",
+            Self::NoGrants { .. } => "NoGrants",
+            Self::GrantUnknown { .. } => "GrantUnknown",
+            Self::RoleNotFound { .. } => "RoleNotFound",
+            Self::NamespaceNotFound { .. } => "NamespaceNotFound",
+            Self::NamespaceForbidden { .. } => "NamespaceForbidden",
+            Self::LifecycleHeld { .. } => "LifecycleHeld",
+            Self::PolicyStopped { .. } => "PolicyStopped",
+            Self::NoPolicy => "NoPolicy",
+            Self::RoleForbidden { .. } => "RoleForbidden",
+            Self::RuleForbidden { .. } => "RuleForbidden",
+            Self::CrossNamespace { .. } => "CrossNamespace",
+            Self::NotBeforeTooFar => "NotBeforeTooFar",
+            Self::TtlAboveMax { .. } => "TtlAboveMax",
+            Self::TtlTooShortOffline { .. } => "TtlTooShortOffline",
+            Self::DeliveryNotAllowed { .. } => "DeliveryNotAllowed",
+            Self::SecretNameNotAllowed { .. } => "SecretNameNotAllowed",
+            Self::AudienceNotAllowed { .. } => "AudienceNotAllowed",
+            Self::RequesterMayNotLease { .. } => "RequesterMayNotLease",
+            Self::NotStanding { .. } => "NotStanding",
+            Self::TooManyActive { .. } => "TooManyActive",
+            Self::TooManyForRequester { .. } => "TooManyForRequester",
+            Self::StepInvalid { .. } => "StepInvalid",
+            Self::ValidationFailed { .. } => "ValidationFailed",
+            Self::ValidationBroken { .. } => "ValidationBroken",
+        }
+    }
+
     /// Whether this says that the policy of this name forbids a grant.
     #[must_use]
     pub fn forbids_grant_of(&self, name: &str) -> bool {
@@ -106,6 +178,7 @@ impl fmt::Display for Refusal {
             Self::LifecycleExpired { at } => {
                 write!(f, "the lifecycle ended at {at}: its owner must move expirationTime")
             }
+            Self::ReviewOverdue { why } => write!(f, "the lifecycle's review is overdue; {why}"),
             Self::LifecycleNamespaceForbidden { namespace } => write!(
                 f,
                 "nothing is leased in namespace {namespace}: use a namespace that does not begin with kube- or leasehold-"
@@ -260,6 +333,7 @@ fn lifecycle_state(r: &Request) -> Vec<Refusal> {
     if let Some(at) = r.lifecycle.spec.expiration_time.filter(|at| *at <= r.now) {
         out.push(Refusal::LifecycleExpired { at });
     }
+    out.extend(review::missing(r.lifecycle.spec.review.as_ref(), r.now).map(|why| Refusal::ReviewOverdue { why }));
     if let Some(held) = r.seen.held_by.as_ref().filter(|held| held.since <= r.now) {
         out.push(Refusal::LifecycleHeld { lease: held.lease.clone() });
     }
@@ -464,6 +538,8 @@ pub fn not_leasable(spec: &ServiceAccountLifecycleSpec, now: Time) -> Option<(Li
             format!("stopPolicy is {:?}: nothing is leased until it is taken back", spec.stop()),
         ));
     }
-    let at = spec.expiration_time.filter(|at| *at <= now)?;
-    Some((LifecycleReason::Expired, format!("expirationTime {at} has passed")))
+    if let Some(at) = spec.expiration_time.filter(|at| *at <= now) {
+        return Some((LifecycleReason::Expired, format!("expirationTime {at} has passed")));
+    }
+    review::missing(spec.review.as_ref(), now).map(|why| (LifecycleReason::ReviewOverdue, why))
 }

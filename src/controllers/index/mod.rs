@@ -4,13 +4,16 @@
 //! resourceVersion than what is known, or for an object that we deleted, is ignored.
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
-//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`.
+//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`, `census`.
+//! What comes out of it only while this replica leads: `leading`.
 
 mod answers;
+mod census;
 mod changes;
 mod children;
 mod decisions;
 mod guardrails;
+mod leading;
 mod observe;
 mod quota;
 mod records;
@@ -26,10 +29,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use census::{Census, Waits};
 use decisions::Decisions;
 use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
-pub use sources::{SOURCES, Source};
+pub use sources::{SOURCES, Source, WRITTEN};
 use systems::{Ledger, Systems};
 use tasks::Tasks;
 pub use tasks::{Place, TaskRow};
@@ -39,7 +43,6 @@ use crate::{
         ServiceAccountLifecycle, Time,
         lifecycle::{RoleKind, RoleRef},
         names::LeaseUid,
-        reasons::Phase,
     },
     cluster::fence::Kind,
     domain::{
@@ -106,6 +109,8 @@ struct Inner {
     unproven_until: Option<Time>,
     api_audiences: Vec<String>,
     last_lease: HashMap<(String, String), Time>,
+    /// Since when this replica leads.
+    led: Option<Time>,
 }
 
 /// The index. Cheap to share; no lock is held across an await.
@@ -113,14 +118,13 @@ pub struct Index {
     inner: Mutex<Inner>,
     audit: Audit,
     settings: Settings,
-    started: Time,
 }
 
 impl Index {
-    /// An empty index; `started` is when the process began.
+    /// An empty index of a replica that does not lead yet.
     #[must_use]
-    pub fn new(audit: Audit, settings: Settings, started: Time) -> Self {
-        Self { inner: Mutex::default(), audit, settings, started }
+    pub fn new(audit: Audit, settings: Settings) -> Self {
+        Self { inner: Mutex::default(), audit, settings }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -157,16 +161,6 @@ impl Index {
     #[must_use]
     pub fn every_lifecycle(&self) -> Wishes {
         Wishes { visits: vec![], lifecycles: self.inner().lifecycles.keys().cloned().collect() }
-    }
-
-    /// How many leases are in each phase; those without a status count as Pending.
-    #[must_use]
-    pub fn phases(&self) -> BTreeMap<Phase, usize> {
-        let mut counts: BTreeMap<Phase, usize> = Phase::ALL.iter().map(|phase| (*phase, 0)).collect();
-        for row in self.inner().leases.values().filter(|row| row.packed.is_some()) {
-            *counts.entry(row.phase.unwrap_or(Phase::Pending)).or_default() += 1;
-        }
-        counts
     }
 }
 

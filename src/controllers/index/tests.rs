@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::{CredentialLease, names},
+    api::{CredentialLease, names, reasons::Phase},
     domain::{
         call::{Answer, Call},
         observed::{Child, Known, ObjectId, Presence},
@@ -16,10 +16,12 @@ fn uid() -> LeaseUid {
     LeaseUid::parse(UID).unwrap()
 }
 
-/// An index of a process that has just started.
+/// An index of a process that has just started, and leads.
 fn started() -> Index {
     let (audit, _) = Audit::to(std::io::sink());
-    Index::new(audit, Settings { retention_millis: 1, require_policy: false }, Time::from_millis(NOW))
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    _ = index.lead(Time::from_millis(NOW));
+    index
 }
 
 /// An index whose first lists are there, all of them empty.
@@ -51,6 +53,49 @@ fn lease(version: u64, change: impl FnOnce(&mut serde_json::Value)) -> Credentia
 fn first_end(wishes: &Wishes) -> Option<i64> {
     let ends = wishes.visits.iter().filter(|wish| wish.lane == Lane::End);
     ends.map(|wish| wish.at.map_or(0, |at| at.as_millis() - NOW)).min()
+}
+
+#[test]
+fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
+    let (told, heard) = std::sync::mpsc::channel::<u8>();
+    struct Told(std::sync::mpsc::Sender<u8>);
+    impl std::io::Write for Told {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            _ = line.iter().filter(|byte| **byte == b'\n').try_for_each(|byte| self.0.send(*byte));
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (audit, writer) = Audit::to(Told(told));
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    for source in SOURCES {
+        index.list_begins(source);
+        _ = index.list_ends(source);
+    }
+    _ = index.lease_applied(&lease(7, |lease| {
+        let record =
+            json!({"seq": 1, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
+        lease["status"]["history"] = json!({"seed": "s", "head": "h", "records": [record]});
+    }));
+    index.tell_everything();
+    assert!(!index.leads() && index.unsynced().is_empty());
+
+    let first = index.lead(Time::from_millis(NOW + 1_000));
+    assert_eq!((first_end(&first), first.visits.len()), (Some(600_000), 1), "an end needs no list");
+    assert_eq!(index.unsynced(), WRITTEN, "what the leader before has written is listed again");
+    let end = |source| {
+        index.list_begins(source);
+        _ = index.lease_applied(&lease(7, |_| ()));
+        index.list_ends(source).visits.len()
+    };
+    assert_eq!(WRITTEN.map(end), [0, 2], "only then everything is woken");
+    index.tell_everything();
+    index.tell_everything();
+    drop(index);
+    writer.finish();
+    assert_eq!(heard.iter().count(), 1, "each record once, and none before it led");
 }
 
 #[test]
@@ -162,6 +207,35 @@ fn an_account_that_a_watch_told_of_during_a_visit_is_remembered() {
     _ = index.child_deleted(&uid(), "account");
     index.remember(&visit);
     assert_eq!(index.observe(&uid()).unwrap().memory.account, Some(id));
+}
+
+#[test]
+fn an_end_is_overdue_while_the_account_is_there_and_no_longer() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |_| ()));
+    let overdue = |after| index.census(Time::from_millis(NOW + after)).overdue;
+    assert_eq!(overdue(615_000), Waits::default(), "nothing is there that gives rights");
+    let name = names::account("ns", "lc", &uid(), 1_800_000_600);
+    let id = ObjectId { namespace: names::ISSUING_NAMESPACE.into(), name, uid: "account".into() };
+    _ = index.child_applied(Kind::Account, uid(), Child::Account, id, None);
+    assert_eq!(overdue(599_999), Waits::default(), "its time is not up");
+    assert_eq!(overdue(615_000), Waits { count: 1, oldest_millis: 15_000 });
+    // An end that came before its time counts from then.
+    let ended = lease(8, |l| l["status"]["endTime"] = "2027-01-15T08:01:00Z".into());
+    _ = index.lease_applied(&ended);
+    assert_eq!(overdue(61_000), Waits { count: 1, oldest_millis: 1_000 });
+    _ = index.child_deleted(&uid(), "account");
+    assert_eq!(overdue(615_000), Waits::default());
+}
+
+#[test]
+fn whoever_waits_for_people_is_counted_since_he_asked() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |l| l["status"] = json!({"phase": "AwaitingApproval"})));
+    let census = index.census(Time::from_millis(NOW + 90_000));
+    assert_eq!(census.asked, Waits { count: 1, oldest_millis: 90_000 });
+    assert_eq!(census.phases[&Phase::AwaitingApproval], 1);
+    assert_eq!(census.live.values().sum::<usize>(), 0, "it holds nothing");
 }
 
 #[test]

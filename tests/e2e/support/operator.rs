@@ -43,6 +43,8 @@ impl Operator {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
         // By the environment, so that a test's flag may say otherwise.
         command.env("KUBECONFIG", kubeconfig).env("LEASEHOLD_LOG", "info,leasehold=debug");
+        // Tests kill operators and start the next one: without an election, the next one need not wait for the last one's Lease.
+        command.env("LEASEHOLD_LEADER_ELECTION", "false");
         command.args(["--listen", &address]).args(flags);
         Ok(Self { process: plane.spawn(label, command)?, address })
     }
@@ -96,6 +98,22 @@ impl Operator {
     /// SIGKILL.
     pub fn kill(mut self) -> Result<()> {
         self.process.kill().map(drop)
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.process.resume()
+    }
+
+    /// Waits until it has ended by itself; how.
+    pub async fn ended(mut self, patience: Duration) -> Result<std::process::ExitStatus> {
+        let ended = tokio::time::timeout(patience, self.process.wait()).await;
+        ended.with_context(|| format!("it still runs; {}", self.process.log_tail()))?
     }
 
     /// SIGTERM; how it ended.
