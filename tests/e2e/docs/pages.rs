@@ -92,20 +92,38 @@ impl Page {
     }
 
     /// The commands of its `console` blocks, those that follow a `$ `, in their order; a backslash at the end goes on.
-    pub fn commands(&self) -> Vec<String> {
-        let (mut commands, mut inside) = (vec![], false);
+    pub fn commands(&self) -> Vec<Command> {
+        let (mut commands, mut inside): (Vec<Command>, bool) = (vec![], false);
         for event in self.events() {
             match event {
                 Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(language))) => inside = &*language == "console",
                 Event::End(TagEnd::CodeBlock) => inside = false,
                 Event::Text(text) if inside => {
-                    let text = text.replace("\\\n", " ");
-                    commands.extend(text.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned));
+                    for line in text.replace("\\\n", " ").lines() {
+                        match (line.strip_prefix("$ "), commands.last_mut()) {
+                            (Some(line), _) => commands.push(Command { line: line.to_owned(), shown: String::new() }),
+                            (None, Some(command)) => command.shown += &format!("{line}\n"),
+                            (None, None) => {}
+                        }
+                    }
                 }
                 _ => {}
             }
         }
         commands
+    }
+}
+
+/// A command of a page, and what the page shows below it.
+pub struct Command {
+    pub line: String,
+    pub shown: String,
+}
+
+impl Command {
+    /// Whether the page shows that it fails.
+    pub fn fails(&self) -> bool {
+        self.shown.lines().any(|line| line.starts_with("Error") || line.starts_with("error:"))
     }
 }
 
