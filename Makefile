@@ -16,7 +16,7 @@ CARGO_TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leasehold/cargo-tools
 define cargo_tool
 $(CARGO_TOOLS)/$(1)-$(2)/bin/$(1):
 	@echo 'building $(1) $(2), once'
-	@CARGO_TARGET_DIR=$(CARGO_TOOLS)/target cargo install --quiet --debug --locked --no-default-features $(3) --root $(CARGO_TOOLS)/$(1)-$(2) $(1)@$(2)
+	@cargo install --quiet --debug --locked --no-default-features $(3) --root $(CARGO_TOOLS)/$(1)-$(2) $(1)@$(2)
 $(1) := $(CARGO_TOOLS)/$(1)-$(2)/bin/$(1)
 endef
 $(eval $(call cargo_tool,mdbook,0.5.4,--features search))
@@ -86,23 +86,36 @@ generate: tools ## writes crds/ and docs/reference/ from the code
 
 .PHONY: deny
 deny: $(cargo-deny) ## licences, bans and sources of dependencies, as deny.toml allows them
-	@PATH="$(dir $(cargo-deny)):$$PATH" cargo deny --offline check bans licenses sources
+	@PATH="$(dir $(cargo-deny)):$$PATH" cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
+# What pages link to beside docs/ lies beside the book: files as they are, directories with an index, Markdown as text.
 .PHONY: book
 book: $(mdbook) ## docs/ as a book: target/book/docs/index.html
 	@rm -rf target/book
 	@$(mdbook) build
-	@cp -r config crds target/book/
-	@if [ -d charts ]; then cp -r charts target/book/; fi
-	@cp *.md Dockerfile target/book/
+	@cp -r $(wildcard *.md Dockerfile LICENSE config crds charts) target/book/
+	@cd target/book && find . -path ./docs -prune -o -name '*.md' -print | while read -r page; do \
+		{ printf '<!doctype html><meta charset="utf-8"><title>%s</title><pre style="white-space: pre-wrap">' "$$page"; \
+		sed 's/&/\&amp;/g; s/</\&lt;/g' "$$page"; } > "$${page%.md}.html"; done
+	@cd target/book && find $(wildcard config crds charts) -type d | while read -r directory; do \
+		{ printf '<!doctype html><meta charset="utf-8"><title>%s</title><ul>' "$$directory"; \
+		ls "$$directory" | sed 's/.*/<li><a href="&">&<\/a>/'; } > "$$directory/index.html"; done
 
+# Made in a copy: the tool writes beside every Cargo.toml. No clock, no random serial number and no path: made again, it is the same.
+SBOM := target/sbom
 .PHONY: sbom
-sbom: $(cargo-cyclonedx) ## what is in the executables, as CycloneDX: target/sbom/
-	@mkdir -p target/sbom
-	@PATH="$(dir $(cargo-cyclonedx)):$$PATH" cargo cyclonedx --manifest-path Cargo.toml --format json --describe binaries --target x86_64-unknown-linux-musl
+sbom: $(cargo-cyclonedx) ## what is in the executables of the image, as CycloneDX: target/sbom/; TARGET=aarch64-unknown-linux-musl
+	@rm -rf target/sbom.tree && mkdir -p target/sbom.tree $(SBOM)
+	@tar -c Cargo.toml Cargo.lock src tests | tar -x -C target/sbom.tree
+	@cd target/sbom.tree && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(dir $(cargo-cyclonedx)):$$PATH" cargo cyclonedx --quiet \
+		--format json --spec-version 1.5 --describe binaries --target $(or $(TARGET),x86_64-unknown-linux-musl)
+	@for name in leasehold kubectl-lease; do \
+		sed -e 's|path+file://$(CURDIR)/target/sbom.tree#|path+file:///#|g' -e '/"serialNumber":/d' \
+		target/sbom.tree/$${name}_bin.cdx.json > $(SBOM)/$$name.cdx.json; done
+	@rm -rf target/sbom.tree
 
 .PHONY: release-notes
-release-notes: ## the notes of one version out of CHANGELOG.md: VERSION=0.1.0, or Unreleased
+release-notes: ## the notes of one version out of CHANGELOG.md; VERSION=0.1.0, or Unreleased
 	@awk -v version='$(VERSION)' 'index($$0, "## [" version "]") == 1 {inside = 1; next} /^## \[/ {inside = 0} inside && (NF || seen) {seen = 1; print} END {if (!seen) {print "no section [" version "] in CHANGELOG.md" > "/dev/stderr"; exit 1}}' CHANGELOG.md
 
 .PHONY: tools

@@ -8,17 +8,22 @@ use super::pages::{ROOT, all};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Every `leasehold:<tag>` in a text: the operator's image.
-fn tags(text: &str) -> Vec<&str> {
-    let after = text.split("leasehold:").skip(1);
-    after
+/// What follows each `mark` in a text, as far as a version goes, where it begins as one does.
+fn after<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {
+    let rests = text.split(mark).skip(1);
+    rests
         .map(|rest| {
-            rest.split(|c: char| !(c.is_ascii_alphanumeric() || ['.', '-', '_'].contains(&c)))
-                .next()
-                .unwrap_or_default()
+            let end =
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || ['.', '-'].contains(&c))).unwrap_or(rest.len());
+            rest[..end].trim_end_matches(['.', '-'])
         })
-        .filter(|tag| tag.starts_with(|c: char| c.is_ascii_digit()))
+        .filter(|version| version.starts_with(|c: char| c.is_ascii_digit()))
         .collect()
+}
+
+/// The tags of the operator's image in a text.
+fn tags(text: &str) -> Vec<&str> {
+    [after(text, "leasehold:"), after(text, "newTag: ")].concat()
 }
 
 fn texts(directory: &Path, into: &mut Vec<(String, String)>) -> Result<()> {
@@ -48,6 +53,18 @@ fn every_image_of_ours_has_the_version_as_its_tag() {
     };
     let wrong = wrong().unwrap();
     assert!(wrong.is_empty(), "not {VERSION}: {wrong:?}");
+}
+
+#[test]
+fn the_chart_and_how_to_release_have_the_version() {
+    let read = |path: &str| fs::read_to_string(format!("{ROOT}/{path}")).unwrap();
+    let chart = read("charts/leasehold/Chart.yaml");
+    assert_eq!((after(&chart, "\nversion: "), after(&chart, "\nappVersion: ")), (vec![VERSION], vec![VERSION]));
+    let releasing = read("RELEASING.md");
+    for mark in ["--sign v", "push origin v", "leasehold-", "VERSION="] {
+        let said = after(&releasing, mark);
+        assert!(!said.is_empty() && said.iter().all(|it| it.starts_with(VERSION)), "{mark} {said:?}");
+    }
 }
 
 #[test]
