@@ -9,6 +9,8 @@ FROM docker.io/library/rust:1.95-alpine AS build
 RUN apk add --no-cache ca-certificates musl-dev
 WORKDIR /src
 COPY . .
+# The commit that --version names; .git is not in the build: --build-arg LEASEHOLD_COMMIT=$(git rev-parse --short=12 HEAD)
+ARG LEASEHOLD_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --package leasehold --bin leasehold --bin kubectl-lease \
     && cp target/release/leasehold target/release/kubectl-lease /

@@ -20,6 +20,7 @@ pub mod interrupt;
 pub mod kubeconfig;
 pub mod list;
 pub mod mint;
+pub mod operator;
 pub mod origin;
 pub mod output;
 pub mod own_pod;
@@ -33,6 +34,7 @@ pub mod show;
 pub mod standing;
 pub mod stop;
 pub mod token;
+pub mod version;
 pub mod view;
 pub mod wanted;
 pub mod watch;
@@ -47,7 +49,7 @@ const ABOUT: &str = "Ask for short-lived credentials, decide about them, end the
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-lease", bin_name = "kubectl lease", version, about = ABOUT, long_about = None)]
+#[command(name = "kubectl-lease", bin_name = "kubectl lease", version = crate::version::long(), about = ABOUT, long_about = None)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -94,6 +96,8 @@ pub enum Command {
     Doctor(doctor::Doctor),
     /// Print a lifecycle made from an existing ServiceAccount and its bindings.
     Import(import::Import),
+    /// Print the versions of this plugin and of the operator.
+    Version(version::Version),
 }
 
 /// Runs one command.
@@ -121,5 +125,6 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Check(flags) => check::run(global, flags).await,
         Command::Doctor(flags) => doctor::run(global, flags).await,
         Command::Import(flags) => import::run(global, flags).await,
+        Command::Version(flags) => version::run(global, flags).await,
     }
 }

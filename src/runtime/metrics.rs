@@ -24,6 +24,7 @@ use crate::{
     },
     controllers::index::Census,
     domain::{agenda::Lane, outcome::Outcome, terms::Refusal},
+    version,
 };
 use census::Counted;
 
@@ -57,6 +58,7 @@ struct DecisionLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: &'static str,
+    commit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -145,7 +147,7 @@ impl Metrics {
             metrics.ended.clone(),
         );
         let build: Family<VersionLabel, Gauge> = Family::default();
-        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        build.get_or_create(&VersionLabel { version: version::VERSION, commit: version::COMMIT }).set(1);
         registry.register("build_info", "The version that runs; always 1", build);
         registry.register(
             "issue_duration_seconds",
