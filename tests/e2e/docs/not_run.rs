@@ -14,13 +14,12 @@ pub const NOT_RUN: &[(&str, &str)] = &[
     ("docker ", "needs a container engine"),
     ("kind ", "needs a container engine"),
     ("cargo build ", "builds what this test was built with"),
-    ("rustup ", "changes the machine's toolchain"),
     ("target/release/kubectl-lease install", "needs the release build"),
     ("export ", "names what `make demo` or a build leaves"),
     ("git ", "changes the repository"),
     ("cosign ", "signs with a person's identity"),
     ("cargo deny check advisories", "fetches what was published this morning"),
-    ("helm ", "the tests of the chart install, upgrade, roll back and uninstall"),
+    ("helm ", "the tests of the chart install, test, upgrade, roll back and uninstall"),
     ("kubectl apply --server-side --force-conflicts -k .", "the directory is the reader's own"),
     ("kubectl delete -k config/default", "takes away what the pages after it stand on"),
     ("KUBECONFIG=operator.kubeconfig leasehold", "does not end; an operator like it runs beside this test"),
@@ -33,11 +32,13 @@ pub const NOT_RUN: &[(&str, &str)] = &[
     ("kubectl label configmap leasehold-dashboard -n monitoring", "the namespace is the reader's Grafana's"),
     ("kubectl lease report -A --since 4w --from-audit operator.log", "the file is the reader's own"),
     (
-        "kubectl lease request payments-deployer --name rollout --grant deploy --ttl 10m",
+        "kubectl lease request payments-oncall --name restart --ttl 10m --reason 'Restart the ledger' --wait",
         "waits for the next command of the README",
     ),
-    ("kubectl lease approve rollout ", "follows a command that waits for it"),
-    ("kubectl lease run payments-deployer --grant deploy -- ./deploy.sh", "waits for somebody to agree"),
+    ("kubectl lease approve restart  ", "follows a command that waits for it"),
+    ("kubectl lease run payments-release --grant deploy -- ", "the README is on no namespace"),
+    ("kubectl lease stop --reaching env=prod --reason INC-7", "asks whoever types it"),
+    ("kubectl lease run payments-deployer --grant deploy --ttl 15m", "waits for somebody to agree"),
 ];
 
 /// Why a command with words such as NAME or NAMESPACE in it cannot run.
