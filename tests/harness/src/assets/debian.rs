@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::process::Command;
 
-use super::progress;
+use super::{cache, progress};
 
 /// Where packages put programs; an account's PATH may lack `sbin`.
 const PLACES: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
@@ -44,14 +44,49 @@ async fn install(package: &str) -> Result<()> {
     Ok(())
 }
 
-async fn apt_get(args: &[&str]) -> Result<()> {
-    let mut command = Command::new("apt-get");
-    command.arg("--option=DPkg::Lock::Timeout=300").args(args).env("DEBIAN_FRONTEND", "noninteractive");
-    let output = command.stdin(Stdio::null()).output().await.context("start apt-get")?;
+/// The files of the Debian package `package`, unpacked into `${XDG_CACHE_HOME:-$HOME/.cache}/leasehold/debian/`, once for each
+/// version of it. Nothing is installed: the machine stays as it is, and no service starts. What it depends on must be there.
+///
+/// # Errors
+/// Where there is no apt-get, or it finds no such package: the error carries what it said.
+pub async fn debian_files(package: &str) -> Result<PathBuf> {
+    let download = ["download", "--print-uris", package];
+    let known = match apt_get(&download).await {
+        Err(_) if is_root() => {
+            apt_get(&["update"]).await?;
+            apt_get(&download).await?
+        }
+        outcome => outcome?,
+    };
+    // 'http://.../containerd_1.6.20_amd64.deb' containerd_1.6.20_amd64.deb 25911111 SHA256:...
+    let file = known.split_whitespace().nth(1).with_context(|| format!("apt-get says not where {package} is: {known}"))?;
+    cache::entry("debian", file.trim_end_matches(".deb"), async |scratch| {
+        let mut fetch = command("apt-get", &["--quiet=2", "download", package]);
+        run(fetch.current_dir(&scratch)).await?;
+        let archive = scratch.join(file);
+        run(command("dpkg-deb", &["--extract"]).arg(&archive).arg(&scratch)).await?;
+        fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))
+    })
+    .await
+}
+
+async fn apt_get(args: &[&str]) -> Result<String> {
+    run(command("apt-get", &["--option=DPkg::Lock::Timeout=300"]).args(args)).await
+}
+
+fn command(program: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command
+}
+
+/// Its stdout.
+async fn run(command: &mut Command) -> Result<String> {
+    let output = command.output().await.with_context(|| format!("start {:?}", command.as_std()))?;
     if !output.status.success() {
         bail!("{:?} failed, {}:\n{}", command.as_std(), output.status, String::from_utf8_lossy(&output.stderr));
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn found(program: &str) -> Option<PathBuf> {
