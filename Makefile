@@ -37,6 +37,7 @@ test: tools ## everything that must hold: format, lints, generated files, all te
 	$(call step,format,cargo fmt --all --check)
 	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults -- -D warnings)
 	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
+	$(call step,charts/ is what config/ says,cargo run --quiet --bin chartgen -- charts/leasehold/files --check)
 	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,tests,RUST_TEST_THREADS=1 cargo test --workspace)
@@ -48,8 +49,9 @@ faults: tools ## faults at every call of the operator, a sample in under 12 minu
 	@cargo test --quiet --test faults
 
 .PHONY: generate
-generate: tools ## writes crds/ and docs/reference/ from the code
+generate: tools ## writes crds/ and docs/reference/ from the code, and the chart's files from config/
 	$(call step,crds/,cargo run --quiet --bin crdgen -- crds)
+	$(call step,charts/leasehold/files/,cargo run --quiet --bin chartgen -- charts/leasehold/files)
 	$(call step,docs/reference/,cargo run --quiet --bin docgen -- docs/reference)
 
 .PHONY: tools
