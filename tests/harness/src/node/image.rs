@@ -31,6 +31,17 @@ pub struct Image {
     pub digest: String,
 }
 
+impl Image {
+    /// One that was built before.
+    ///
+    /// # Errors
+    /// If there is no such archive.
+    pub async fn read(name: &str, archive: &Path) -> Result<Self> {
+        let digest = digest(archive).await?;
+        Ok(Self { name: name.to_owned(), archive: archive.to_owned(), digest })
+    }
+}
+
 /// The operator and the plugin: `<directory>/leasehold.tar`. Takes minutes for the executables the first time.
 ///
 /// # Errors
@@ -84,8 +95,7 @@ async fn build(name: &str, stage: &str, context: &Path, archive: &Path) -> Resul
     run(push).await?;
     fs::remove_dir_all(&store)?;
     fs::remove_dir_all(context)?;
-    let digest = digest(archive).await?;
-    Ok(Image { name: name.to_owned(), archive: archive.to_owned(), digest })
+    Image::read(name, archive).await
 }
 
 /// The archive's index names its one manifest.

@@ -1,7 +1,7 @@
 //! A network and a mount namespace for the whole test program.
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
@@ -44,11 +44,12 @@ pub fn is_isolated() -> bool {
     env::var_os(INSIDE).is_some()
 }
 
-/// Remove what [`isolate`] had to create to mount upon. The mount hides it from ourselves, so this looks from outside.
+/// Remove what [`isolate`] had to create to mount upon. The mount hides it from ourselves, so this looks as whoever started us does.
 pub(super) fn forget_mount_points() {
+    let outside = PathBuf::from(format!("/proc/{}/root", std::os::unix::process::parent_id()));
     for directory in WRITTEN_TO {
         // Not empty: it was there before. Then it stays.
-        fs::remove_dir(Path::new("/proc/1/root").join(directory.trim_start_matches('/'))).ok();
+        fs::remove_dir(outside.join(directory.trim_start_matches('/'))).ok();
     }
 }
 

@@ -68,7 +68,11 @@ impl Node {
         cgroups::sweep();
         let cgroup = cgroups::Root::create(Identity::own()?)?;
         let dir = plane.dir().join(NAME);
-        let parts = Parts::gather(&dir).await?;
+        let parts = Parts::find().await?;
+        for part in ["cni", "images", "kubelet", "pods"] {
+            let path = dir.join(part);
+            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        }
         let kubelet = plane.user(&format!("system:node:{NAME}"), &["system:nodes"])?;
         for (file, content) in [
             ("containerd.toml", containerd::config(&dir, &parts, &sandbox.name)),
@@ -121,6 +125,14 @@ impl Node {
     }
 }
 
+/// Have the programs of a node there, while there is a network.
+///
+/// # Errors
+/// If a package cannot be had, or the kubelet cannot be built.
+pub async fn prepare() -> Result<()> {
+    Parts::find().await.map(drop)
+}
+
 fn is_ready(node: &ApiNode) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
@@ -135,12 +147,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Finds them all, and makes the directories of the node.
-    async fn gather(dir: &Path) -> Result<Self> {
-        for part in ["cni", "images", "kubelet", "pods"] {
-            let path = dir.join(part);
-            fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
-        }
+    async fn find() -> Result<Self> {
         Ok(Self {
             containerd: assets::debian_files("containerd").await?.join("usr/bin/containerd"),
             runc: assets::debian_files("runc").await?.join("usr/sbin/runc"),

@@ -1,0 +1,69 @@
+//! The story: Leasehold is installed, used, upgraded, rolled back, and taken away, and leases live and end all the while.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::Steps;
+use crate::image::Images;
+use crate::support::{Lab, Tenant};
+
+pub struct Story<'a> {
+    pub lab: &'a Lab,
+    pub images: &'a Images,
+}
+
+impl<'a> Story<'a> {
+    pub async fn tell(&self, steps: &mut Steps) -> Result<()> {
+        steps.hold("helm install --wait brings up two replicas under restricted Pod Security", self.install()).await?;
+        let tenant = self.tenant("payments").await?;
+        let pod = self.a_job_asks_as_itself(&tenant);
+        steps.hold("a pod runs `kubectl-lease run` as itself, and the lease ends with the command", pod).await?;
+        let mounted = self.a_mounted_secret_is_used_and_lost(&tenant);
+        steps.hold("a token is used from a mounted Secret, refused at the end, and gone from the mount", mounted).await?;
+        let upgrade = self.leases_live_and_end_during(&tenant, "upgrade", self.upgrade());
+        steps.hold("helm upgrade: a lease lives on, one ends on time, one is issued", upgrade).await?;
+        let rollback = self.leases_live_and_end_during(&tenant, "rollback", self.roll_back());
+        steps.hold("helm rollback: the same", rollback).await?;
+        let namespace = self.a_namespace_is_deleted_under_its_leases();
+        steps.hold("a namespace is deleted under its leases, and they end", namespace).await?;
+        steps.hold("helm uninstall ends every lease first, with proof", self.uninstall(&tenant)).await
+    }
+
+    /// A namespace under restricted Pod Security, with a lifecycle `reading`, and ServiceAccount `ci` that may lease it.
+    pub async fn tenant(&self, label: &str) -> Result<Tenant<'a>> {
+        let tenant = self.lab.tenant(label).await?;
+        let namespace = &tenant.namespace;
+        for args in [
+            vec!["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"],
+            vec!["create", "serviceaccount", "ci", "-n", namespace],
+            vec!["create", "rolebinding", "ci", "-n", namespace, "--role=requester", &format!("--serviceaccount={namespace}:ci")],
+        ] {
+            self.lab.kubectl(&args, None).await?;
+        }
+        tenant.lifecycle("reading", |_| ()).await?;
+        Ok(tenant)
+    }
+
+    /// kubectl as the administrator.
+    pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
+        self.lab.kubectl(args, None).await
+    }
+
+    pub async fn apply(&self, object: &Value) -> Result<()> {
+        self.lab.kubectl(&["apply", "-f", "-"], Some(&object.to_string())).await.map(drop)
+    }
+
+    /// For whoever reads why a step failed.
+    pub async fn state(&self) -> String {
+        let mut said = String::new();
+        for args in [
+            ["get", "pods,jobs,credentialleases", "-A", "-o", "wide"].as_slice(),
+            &["get", "events", "-A", "--sort-by=.lastTimestamp"],
+            &["logs", "-n", "leasehold-system", "-l", "app.kubernetes.io/name=leasehold", "--tail=30", "--prefix"],
+        ] {
+            let seen = self.kubectl(args).await.unwrap_or_else(|error| format!("{error:#}\n"));
+            said.push_str(&format!("$ kubectl {}\n{seen}", args.join(" ")));
+        }
+        said
+    }
+}
