@@ -24,8 +24,19 @@ impl Story<'_> {
     /// As in config/samples/pipelines/cronjob.yaml: an init container brings the plugin, the pod's own token asks.
     pub async fn a_job_asks_as_itself(&self, tenant: &Tenant<'_>) -> Result<()> {
         let volume = json!([{"name": "lease", "mountPath": "/lease"}]);
-        let run = ["/lease/kubectl-lease", "run", "reading", "--grant=read", "--ttl=5m", "--timeout=2m", "--reason=a test", "--"];
-        let command = [&run[..], &["/bin/kubectl", "get", "configmap", "ledger", "-o", "jsonpath=balance {.data.balance}"]].concat();
+        let run = [
+            "/lease/kubectl-lease",
+            "run",
+            "reading",
+            "--grant=read",
+            "--ttl=5m",
+            "--timeout=2m",
+            "--reason=a test",
+            "--",
+        ];
+        let command =
+            [&run[..], &["/bin/kubectl", "get", "configmap", "ledger", "-o", "jsonpath=balance {.data.balance}"]]
+                .concat();
         let pod = json!({
             "serviceAccountName": "ci", "restartPolicy": "Never", "securityContext": pod_security(),
             "initContainers": [{"name": "lease", "image": self.images.leasehold.name, "command": ["/kubectl-lease", "install", "/lease"], "securityContext": container_security(), "volumeMounts": volume}],
@@ -46,12 +57,8 @@ impl Story<'_> {
         let completion = lease.spec.completion_ref.as_ref().context("the lease names no pod")?;
         ensure!(lease.spec.requested_by.username == requester && completion.kind.as_str() == "Pod", "{:?}", lease.spec);
         let name = lease.metadata.name.as_deref().context("a lease has a name")?;
-        let ended = tenant.lease_is(name, "ended with proof", |lease| {
-            let status = lease.status.as_ref();
-            status.and_then(|s| s.credential.as_ref()).is_some_and(|c| c.evidence.is_some())
-        });
-        let reason = ended.await?.status.and_then(|status| status.end_reason);
-        ensure!(reason.is_some_and(|reason| reason != EndReason::Expired), "ended by {reason:?}");
+        let ended = self.ended(tenant, name).await?;
+        ensure!(ended.end_reason.is_some_and(|reason| reason != EndReason::Expired), "{ended:?}");
         Ok(())
     }
 
@@ -77,13 +84,16 @@ impl Story<'_> {
 
     /// Waits until what the reader has said so far is this, repetitions left out.
     async fn reader_says(&self, tenant: &Tenant<'_>, what: &[&str]) -> Result<()> {
-        let said = eventually_seeing(&format!("the reader to say {what:?}"), Duration::from_secs(90), || async {
-            let log = self.kubectl(&["logs", "reader", "-n", &tenant.namespace]).await.unwrap_or_else(|error| format!("{error:#}"));
+        eventually_seeing(&format!("the reader to say {what:?}"), Duration::from_secs(90), || async {
+            let log = self
+                .kubectl(&["logs", "reader", "-n", &tenant.namespace])
+                .await
+                .unwrap_or_else(|error| format!("{error:#}"));
             let mut words: Vec<&str> = log.lines().filter_map(|line| line.split(':').next()).collect();
             words.dedup();
             Ok::<_, anyhow::Error>(if words == what { Look::Done(()) } else { Look::NotYet(log) })
-        });
-        said.await
+        })
+        .await
     }
 }
 

@@ -58,8 +58,8 @@ async fn tell() -> Result<()> {
     let images = Images::there().await?;
     let options = Options { real_node: true, ..Options::default() };
     let lab = steps.hold("a control plane is up", Lab::bare(options)).await?;
-    let start = node::Node::start(&lab.plane, &[&images.programs, &images.leasehold]);
-    let node = steps.hold("a node is ready", start).await?;
+    let there = [&images.programs, &images.leasehold];
+    let node = steps.hold("a node is ready", node::Node::start(&lab.plane, &there)).await?;
     let story = Story { lab: &lab, images: &images };
     if let Err(error) = story.tell(&mut steps).await {
         eprintln!("{}\nlogs: {}", story.state().await, lab.plane.dir().display());

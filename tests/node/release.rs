@@ -3,17 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
-use leasehold::api::reasons::{EndReason, Evidence, Phase};
-use leasehold::api::status::CredentialLeaseStatus;
+use leasehold::api::reasons::{EndReason, Phase};
 use serde_json::json;
 
 use crate::story::Story;
-use crate::support::{Holder, Tenant, since};
+use crate::support::{Holder, Tenant};
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/leasehold");
 const SYSTEM: &str = "leasehold-system";
@@ -70,15 +68,33 @@ impl Story<'_> {
         for (name, holder) in [minted, delivered].into_iter().zip(holders) {
             ensure!(holder.reads().await? == 401, "{name}: the token is not refused");
             let status = tenant.leases().get(name).await?.status.context("a lease without a status")?;
-            ensure!(status.credential.as_ref().and_then(|c| c.evidence).is_some(), "{name} ended without proof: {status:?}");
+            ensure!(
+                status.credential.as_ref().and_then(|c| c.evidence).is_some(),
+                "{name} ended without proof: {status:?}"
+            );
         }
-        let left = self.kubectl(&["get", "serviceaccounts,secrets,jobs", "-n", "leasehold-leases", "-o", "name", "--ignore-not-found"]).await?;
+        let left = self
+            .kubectl(&[
+                "get",
+                "serviceaccounts,secrets,jobs",
+                "-n",
+                "leasehold-leases",
+                "-o",
+                "name",
+                "--ignore-not-found",
+            ])
+            .await?;
         ensure!(left.lines().all(|name| name == "serviceaccount/default"), "left: {left}");
         Ok(())
     }
 
     /// While `change` is made: what is held stays, what is due ends on time, what is asked for is issued.
-    pub async fn leases_live_and_end_during(&self, tenant: &Tenant<'_>, name: &str, change: impl Future<Output = Result<()>>) -> Result<()> {
+    pub async fn leases_live_and_end_during(
+        &self,
+        tenant: &Tenant<'_>,
+        name: &str,
+        change: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         let (held, due, asked) = (format!("held-{name}"), format!("due-{name}"), format!("asked-{name}"));
         tenant.lease(&held, "reading", |spec| spec["ttl"] = json!("30m")).await?;
         let holder = Holder::new(tenant, &tenant.token(&tenant.lease_in(&held, Phase::Active).await?).await?)?;
@@ -91,17 +107,18 @@ impl Story<'_> {
         };
         let end = async { short.until(&[401, 403], Duration::from_millis(100), Duration::from_secs(60)).await };
         let begun = Instant::now();
-        let (changed, issued, (_, refused)) = tokio::try_join!(async { change.await.map(|()| begun.elapsed()) }, meanwhile, end)?;
-        let status = tenant.lease_ended(&due, EndReason::Expired, Evidence::TokenReviewRefused).await.or_else(|error| {
-            // The replica that minted is gone: then the proof is that the account is, and time has passed.
-            if format!("{error:#}").contains(Evidence::AccountGoneAndWaited.as_str()) { Ok(CredentialLeaseStatus::default()) } else { Err(error) }
-        })?;
-        drop(status);
-        let deadline = expiration(tenant, &due).await?;
-        let late = since(deadline, refused);
+        let (changed, issued, (_, refused)) =
+            tokio::try_join!(async { change.await.map(|()| begun.elapsed()) }, meanwhile, end)?;
+        let ended = self.ended(tenant, &due).await?;
+        ensure!(ended.end_reason == Some(EndReason::Expired), "{ended:?}");
+        let late = refused.as_millisecond() - ended.expiration_time.context("an issued lease has an end")?.as_millis();
         ensure!(late < LATE, "{due} was refused {late} ms after its end");
         ensure!(holder.reads().await? == 200, "{held} does not live on");
-        println!("node:   {name} took {:.1} s; due: refused {late} ms after its end; issued meanwhile: {}", changed.as_secs_f64(), issued.metadata.name.unwrap_or_default());
+        println!(
+            "node:   {name} took {:.1} s; due: refused {late} ms after its end; issued meanwhile: {}",
+            changed.as_secs_f64(),
+            issued.metadata.name.unwrap_or_default()
+        );
         Ok(())
     }
 
@@ -111,7 +128,10 @@ impl Story<'_> {
         for name in ["one", "two"] {
             tenant.lease(name, "reading", |spec| spec["ttl"] = json!("30m")).await?;
             let lease = tenant.lease_in(name, Phase::Active).await?;
-            held.push((lease.metadata.uid.clone().context("a lease has a UID")?, Holder::new(&tenant, &tenant.token(&lease).await?)?));
+            held.push((
+                lease.metadata.uid.clone().context("a lease has a UID")?,
+                Holder::new(&tenant, &tenant.token(&lease).await?)?,
+            ));
         }
         self.kubectl(&["delete", "namespace", &tenant.namespace, "--timeout=60s"]).await?;
         for (uid, holder) in held {
@@ -151,9 +171,4 @@ impl Story<'_> {
         ensure!(now.len() == 2 && !now.iter().any(|pod| before.contains(pod)), "before {before:?}, now {now:?}");
         Ok(())
     }
-}
-
-async fn expiration(tenant: &Tenant<'_>, lease: &str) -> Result<Timestamp> {
-    let status = tenant.leases().get(lease).await?.status.context("a lease without a status")?;
-    Ok(status.expiration_time.context("an issued lease has an end")?.0)
 }

@@ -1,6 +1,9 @@
 //! The story: Leasehold is installed, used, upgraded, rolled back, and taken away, and leases live and end all the while.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use leasehold::api::CredentialLease;
+use leasehold::api::condition::{self, ConditionStatus};
+use leasehold::api::status::CredentialLeaseStatus;
 use serde_json::Value;
 
 use crate::Steps;
@@ -19,7 +22,9 @@ impl<'a> Story<'a> {
         let pod = self.a_job_asks_as_itself(&tenant);
         steps.hold("a pod runs `kubectl-lease run` as itself, and the lease ends with the command", pod).await?;
         let mounted = self.a_mounted_secret_is_used_and_lost(&tenant);
-        steps.hold("a token is used from a mounted Secret, refused at the end, and gone from the mount", mounted).await?;
+        steps
+            .hold("a token is used from a mounted Secret, refused at the end, and gone from the mount", mounted)
+            .await?;
         let upgrade = self.leases_live_and_end_during(&tenant, "upgrade", self.upgrade());
         steps.hold("helm upgrade: a lease lives on, one ends on time, one is issued", upgrade).await?;
         let rollback = self.leases_live_and_end_during(&tenant, "rollback", self.roll_back());
@@ -36,12 +41,29 @@ impl<'a> Story<'a> {
         for args in [
             vec!["label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"],
             vec!["create", "serviceaccount", "ci", "-n", namespace],
-            vec!["create", "rolebinding", "ci", "-n", namespace, "--role=requester", &format!("--serviceaccount={namespace}:ci")],
+            vec![
+                "create",
+                "rolebinding",
+                "ci",
+                "-n",
+                namespace,
+                "--role=requester",
+                &format!("--serviceaccount={namespace}:ci"),
+            ],
         ] {
             self.lab.kubectl(&args, None).await?;
         }
         tenant.lifecycle("reading", |_| ()).await?;
         Ok(tenant)
+    }
+
+    /// Waits until a lease has ended and that is proven, by whichever evidence: another replica may lead than the one that minted.
+    pub async fn ended(&self, tenant: &Tenant<'_>, lease: &str) -> Result<CredentialLeaseStatus> {
+        let proven = |lease: &CredentialLease| {
+            let conditions = lease.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            condition::find(conditions, "Revoked").is_some_and(|revoked| revoked.status == ConditionStatus::True)
+        };
+        tenant.lease_is(lease, "ended with proof", proven).await?.status.context("a lease without a status")
     }
 
     /// kubectl as the administrator.

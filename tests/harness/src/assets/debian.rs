@@ -59,7 +59,8 @@ pub async fn debian_files(package: &str) -> Result<PathBuf> {
         outcome => outcome?,
     };
     // 'http://.../containerd_1.6.20_amd64.deb' containerd_1.6.20_amd64.deb 25911111 SHA256:...
-    let file = known.split_whitespace().nth(1).with_context(|| format!("apt-get says not where {package} is: {known}"))?;
+    let file =
+        known.split_whitespace().nth(1).with_context(|| format!("apt-get says not where {package} is: {known}"))?;
     cache::entry("debian", file.trim_end_matches(".deb"), async |scratch| {
         let mut fetch = command("apt-get", &["--quiet=2", "download", package]);
         run(fetch.current_dir(&scratch)).await?;

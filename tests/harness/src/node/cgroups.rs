@@ -52,7 +52,8 @@ pub(super) fn sweep() {
     for hierarchy in hierarchies() {
         let Ok(groups) = fs::read_dir(&hierarchy) else { continue };
         for group in groups.filter_map(Result::ok) {
-            let owner = group.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)?.replace('-', " ").parse().ok());
+            let owner =
+                group.file_name().to_str().and_then(|name| name.strip_prefix(PREFIX)?.replace('-', " ").parse().ok());
             if owner.is_some_and(|owner: Identity| !owner.is_alive()) {
                 // Another one may be at it as well; what cannot be removed now is tried again the next time.
                 remove(&group.path()).ok();

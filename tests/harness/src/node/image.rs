@@ -55,7 +55,7 @@ pub async fn leasehold(name: &str, directory: &Path) -> Result<Image> {
         (built.join("kubectl-lease"), "kubectl-lease", 0o755),
         (PathBuf::from(CERTIFICATES), "etc/ssl/certs/ca-certificates.crt", 0o644),
     ] {
-        put(&from, &stage.join(to), mode)?;
+        put(&from, &stage, to, mode)?;
     }
     let dockerfile = fs::read_to_string(Path::new(ROOT).join("Dockerfile")).context("read the Dockerfile")?;
     let last = dockerfile.rfind("\nFROM ").context("the Dockerfile has a stage for the build and one for the image")?;
@@ -68,14 +68,14 @@ pub async fn leasehold(name: &str, directory: &Path) -> Result<Image> {
 /// As [`leasehold`].
 pub async fn programs(name: &str, directory: &Path) -> Result<Image> {
     let context = fresh(&directory.join("programs"))?;
-    let bin = context.join("image/bin");
-    put(&assets::debian_files("busybox-static").await?.join("bin/busybox"), &bin.join("busybox"), 0o755)?;
-    put(&assets::program(Program::Kubectl).await?, &bin.join("kubectl"), 0o755)?;
+    let stage = context.join("image");
+    put(&assets::debian_files("busybox-static").await?.join("bin/busybox"), &stage, "bin/busybox", 0o755)?;
+    put(&assets::program(Program::Kubectl).await?, &stage, "bin/kubectl", 0o755)?;
     for applet in APPLETS {
-        symlink("busybox", bin.join(applet))?;
+        symlink("busybox", stage.join("bin").join(applet))?;
     }
-    let stage = "FROM scratch\nCOPY --from=build /image /\nENTRYPOINT [\"/bin/sleep\", \"infinity\"]\n";
-    build(name, stage, &context, &directory.join("programs.tar")).await
+    let file = "FROM scratch\nCOPY --from=build /image /\nENTRYPOINT [\"/bin/sleep\", \"infinity\"]\n";
+    build(name, file, &context, &directory.join("programs.tar")).await
 }
 
 /// Build one stage. What it copies from the stage `build` is in `context`.
@@ -111,7 +111,12 @@ async fn digest(archive: &Path) -> Result<String> {
 /// With a store of its own, so that no image of the machine's is used or left.
 async fn buildah(store: &Path) -> Result<Command> {
     let mut command = Command::new(assets::debian_program("buildah", "buildah").await?);
-    command.arg("--root").arg(store.join("root")).arg("--runroot").arg(store.join("run")).args(["--storage-driver", "vfs"]);
+    command
+        .arg("--root")
+        .arg(store.join("root"))
+        .arg("--runroot")
+        .arg(store.join("run"))
+        .args(["--storage-driver", "vfs"]);
     Ok(command)
 }
 
@@ -123,20 +128,16 @@ fn fresh(directory: &Path) -> Result<PathBuf> {
     Ok(directory.to_owned())
 }
 
-/// The mode is part of the image, and must not depend on anybody's umask.
-fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
-    let mut missing = to.parent().context("a file is in a directory")?;
-    let mut made = Vec::new();
-    while !missing.exists() {
-        made.push(missing);
-        missing = missing.parent().context("the root exists")?;
+/// Copies a file to `name` below `stage`. Modes are part of the image, and must not depend on anybody's umask.
+fn put(from: &Path, stage: &Path, name: &str, mode: u32) -> Result<()> {
+    let to = stage.join(name);
+    let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    for directory in to.ancestors().skip(1).take_while(|directory| directory.starts_with(stage)) {
+        fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+        set(directory, 0o755)?;
     }
-    for directory in made.into_iter().rev() {
-        fs::create_dir(directory)?;
-        fs::set_permissions(directory, Permissions::from_mode(0o755))?;
-    }
-    fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
-    fs::set_permissions(to, Permissions::from_mode(mode)).with_context(|| format!("set the mode of {}", to.display()))
+    fs::copy(from, &to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    set(&to, mode).with_context(|| format!("set the mode of {}", to.display()))
 }
 
 async fn run(mut command: Command) -> Result<String> {

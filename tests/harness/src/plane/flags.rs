@@ -19,8 +19,13 @@ const CONTROLLERS: &[&str] = &[
 ];
 
 /// What rolls workloads out, where there are nodes to run them.
-const WORKLOAD_CONTROLLERS: &[&str] =
-    &["deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller", "disruption-controller"];
+const WORKLOAD_CONTROLLERS: &[&str] = &[
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "daemonset-controller",
+    "disruption-controller",
+];
 
 /// Documentation address (RFC 5737). The API server insists on one that is not loopback and, without the endpoint
 /// reconciler, does nothing with it.
