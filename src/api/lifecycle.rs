@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Condition, DNS_LABEL, Duration, SECRET_NAME, Time,
     quantities::{TTL_MESSAGE, TTL_RULE, WAIT_MESSAGE, WAIT_RULE},
+    review::Review,
     standing::StandingStatus,
     workflow::{Standing, Step},
 };
@@ -36,6 +37,7 @@ use super::{
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.activeLeases"),
     printcolumn(name = "Max ttl", type_ = "string", json_path = ".spec.terms.ttl.max", priority = 1),
     printcolumn(name = "Contact", type_ = "string", json_path = ".spec.owner.contact", priority = 1),
+    printcolumn(name = "Next review", type_ = "string", json_path = ".status.nextReviewTime", priority = 1),
     printcolumn(name = "Last lease", type_ = "date", json_path = ".status.lastLeaseTime", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     selectable = ".spec.class",
@@ -83,6 +85,9 @@ pub struct ServiceAccountLifecycleSpec {
     /// When the identity ends. From then on nothing is leased, and what is leased is revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
+    /// How often people look whether the identity is still needed. Absent means that nobody is reminded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Review>,
     /// The emergency stop. Leave it out of Git: a field that Git names is set back by the next sync.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_policy: Option<StopPolicy>,
@@ -400,6 +405,9 @@ pub struct ServiceAccountLifecycleStatus {
     /// When a lease was last issued. Written at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_lease_time: Option<Time>,
+    /// When the next review is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_review_time: Option<Time>,
     /// Its standing credentials.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

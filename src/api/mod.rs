@@ -12,6 +12,7 @@ pub mod names;
 pub mod policy;
 pub mod quantities;
 pub mod reasons;
+pub mod review;
 pub mod standing;
 pub mod status;
 pub mod system;

@@ -284,6 +284,8 @@ words! {
         NoPolicy,
         /// Leasable: expirationTime has passed.
         Expired,
+        /// Leasable: a review was due, and was not made in the days of grace.
+        ReviewOverdue,
         /// Leasable: the admission policies that Leasehold rests on are not in force.
         PolicyNotEnforced,
         /// Leasable: the spec is not accepted.

@@ -6,6 +6,7 @@ use super::{
     consent,
     guards::{self, Effective, PolicySeen, Scope},
     observed::{Enforcement, Held},
+    review::{self, Standing},
     terms, workflow,
 };
 use crate::api::{
@@ -110,6 +111,7 @@ pub fn guarded(
 pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleStatus {
     let mut status = seen.status.clone();
     status.observed_generation = Some(seen.generation);
+    status.next_review_time = seen.spec.review.as_ref().map(review::next);
     let said = [ready(seen), grants_allowed(seen), policies_satisfied(seen), leasable(seen, now)];
     let conditions = said.into_iter().chain(ambient(seen)).chain(workflow_allowed(seen));
     for (kind, holds, reason, message) in conditions {
@@ -151,15 +153,16 @@ fn counters_due(seen: &LifecycleObserved, now: Time) -> bool {
     seen.status.active_leases.is_none() || seen.counted.is_none_or(|at| now.since(at) >= COUNTERS_MILLIS)
 }
 
-/// When the status has to be looked at again although nothing changes: the lifecycle's end, counters that may be written then.
+/// When the status has to be looked at again although nothing changes: the lifecycle's end, its reviews, counters that may be written then.
 #[must_use]
 pub fn look_again(seen: &LifecycleObserved, now: Time) -> Option<Time> {
     let end = seen.spec.expiration_time.filter(|at| *at > now);
+    let review = seen.spec.review.as_ref().and_then(|review| review::changes(review, now));
     let held = seen.held_by.as_ref().map(|held| held.since).filter(|at| *at > now);
     let stale = i32::try_from(seen.active).ok() != seen.status.active_leases
         || seen.last_lease.is_some_and(|at| Some(at) != seen.status.last_lease_time);
     let counters = stale.then(|| seen.counted.map_or(now, |at| at.plus_millis(COUNTERS_MILLIS)));
-    [end, held, counters].into_iter().flatten().min()
+    [end, review, held, counters].into_iter().flatten().min()
 }
 
 type Said = (ConditionType, ConditionStatus, LifecycleReason, String);
@@ -252,7 +255,11 @@ fn leasable(seen: &LifecycleObserved, now: Time) -> Said {
             "a validation cannot be used, so no lease passes it: mend what condition Ready names".into(),
         );
     }
-    (kind, ConditionStatus::True, LifecycleReason::Leasable, "leases may be issued".into())
+    let message = match review::standing(seen.spec.review.as_ref(), now) {
+        Standing::Due { until } => format!("leases may be issued until {until}: a review is due"),
+        _ => "leases may be issued".into(),
+    };
+    (kind, ConditionStatus::True, LifecycleReason::Leasable, message)
 }
 
 fn workflow_allowed(seen: &LifecycleObserved) -> Option<Said> {

@@ -25,6 +25,7 @@ pub mod policy;
 pub mod rbac;
 pub mod report;
 pub mod request;
+pub mod review;
 pub mod standing;
 pub mod steady;
 pub mod steps;

@@ -7,7 +7,7 @@ use std::fmt;
 use super::{
     guards::{self, Bound, Effective, Guard, Scope},
     observed::{LifecycleFacts, LifecycleSeen, Observed},
-    standing, workflow,
+    review, standing, workflow,
 };
 use crate::api::{
     CredentialLeaseSpec, Duration, ServiceAccountLifecycleSpec, Time,
@@ -30,6 +30,7 @@ pub enum Refusal {
     LifecycleDeleting { name: String },
     LifecycleStopped { policy: &'static str },
     LifecycleExpired { at: Time },
+    ReviewOverdue { why: String },
     LifecycleNamespaceForbidden { namespace: String },
     NoGrants { choices: Vec<String> },
     GrantUnknown { grant: String, choices: Vec<String> },
@@ -106,6 +107,7 @@ impl fmt::Display for Refusal {
             Self::LifecycleExpired { at } => {
                 write!(f, "the lifecycle ended at {at}: its owner must move expirationTime")
             }
+            Self::ReviewOverdue { why } => write!(f, "the lifecycle's review is overdue; {why}"),
             Self::LifecycleNamespaceForbidden { namespace } => write!(
                 f,
                 "nothing is leased in namespace {namespace}: use a namespace that does not begin with kube- or leasehold-"
@@ -260,6 +262,7 @@ fn lifecycle_state(r: &Request) -> Vec<Refusal> {
     if let Some(at) = r.lifecycle.spec.expiration_time.filter(|at| *at <= r.now) {
         out.push(Refusal::LifecycleExpired { at });
     }
+    out.extend(review::missing(r.lifecycle.spec.review.as_ref(), r.now).map(|why| Refusal::ReviewOverdue { why }));
     if let Some(held) = r.seen.held_by.as_ref().filter(|held| held.since <= r.now) {
         out.push(Refusal::LifecycleHeld { lease: held.lease.clone() });
     }
@@ -464,6 +467,8 @@ pub fn not_leasable(spec: &ServiceAccountLifecycleSpec, now: Time) -> Option<(Li
             format!("stopPolicy is {:?}: nothing is leased until it is taken back", spec.stop()),
         ));
     }
-    let at = spec.expiration_time.filter(|at| *at <= now)?;
-    Some((LifecycleReason::Expired, format!("expirationTime {at} has passed")))
+    if let Some(at) = spec.expiration_time.filter(|at| *at <= now) {
+        return Some((LifecycleReason::Expired, format!("expirationTime {at} has passed")));
+    }
+    review::missing(spec.review.as_ref(), now).map(|why| (LifecycleReason::ReviewOverdue, why))
 }

@@ -197,6 +197,7 @@ pub fn sample_of_any() -> Input {
         workflow: vec![],
         standing: vec![],
         expiration_time: None,
+        review: None,
         stop_policy: None,
     };
     sample("sample", "sample", &lifecycle, &Effective::of(&lifecycle.terms, &[]))

@@ -12,6 +12,7 @@ mod bad_input;
 mod calls;
 mod canary;
 mod chaos;
+mod chart;
 mod cli_ask;
 mod cli_flow;
 mod cli_see;

@@ -104,7 +104,12 @@ impl Plan {
             self.say(Says::Note, "conditions", "no operator has looked at this lifecycle yet");
             return;
         }
-        let said_elsewhere = [LifecycleReason::Stopped, LifecycleReason::Expired, LifecycleReason::PolicyStopped];
+        let said_elsewhere = [
+            LifecycleReason::Stopped,
+            LifecycleReason::Expired,
+            LifecycleReason::ReviewOverdue,
+            LifecycleReason::PolicyStopped,
+        ];
         let kinds = [
             ConditionType::Ready,
             ConditionType::GrantsAllowed,

@@ -41,9 +41,15 @@ impl Lab {
 
     /// One of the test's own, Leasehold installed, no operator running.
     pub async fn installed(options: Options) -> Result<Self> {
+        let lab = Self::bare(options).await?;
+        lab.kubectl(&["apply", "-k", &lab.config("default")], None).await?;
+        Ok(lab)
+    }
+
+    /// One of the test's own, on which nothing is installed.
+    pub async fn bare(options: Options) -> Result<Self> {
         let _quiet = QUIET.lock().await;
         let plane = ControlPlane::start(options).await?;
-        plane.kubectl(plane.admin_kubeconfig(), &["apply", "-k", &format!("{CONFIG}/default")], None).await?.ok()?;
         Ok(Self { plane, operator: Mutex::default(), tenants: AtomicU32::default() })
     }
 

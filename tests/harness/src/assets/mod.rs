@@ -26,6 +26,12 @@ pub use wheel::openbao;
 /// The release of KWOK that stands in for kubelets.
 const KWOK: &str = "sigs.k8s.io/kwok/cmd/kwok@v0.8.0";
 
+/// The release of Helm that the chart is tested with.
+pub const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.2.4";
+
+/// The release of helm-docs that writes the chart's README from its values.
+pub const HELM_DOCS: &str = "github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2";
+
 /// An executable of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {

@@ -5,6 +5,7 @@ mod detached;
 mod endpoint;
 mod faults;
 mod flags;
+mod helm;
 mod kubectl;
 mod nodes;
 mod options;
