@@ -8,6 +8,8 @@ pub const OPERATOR_NAMESPACE: &str = "leasehold-system";
 pub const OPERATOR_ACCOUNT: &str = "leasehold";
 /// The user name under which the policies know the operator.
 pub const OPERATOR_USERNAME: &str = "system:serviceaccount:leasehold-system:leasehold";
+/// The Lease of coordination.k8s.io that the operator's replicas elect their leader by, in [`OPERATOR_NAMESPACE`].
+pub const LEADER_LEASE: &str = "leasehold";
 /// Namespace of the leases' ServiceAccounts; nobody but the operator may write there.
 pub const ISSUING_NAMESPACE: &str = "leasehold-leases";
 /// Label with the UID of the lease an object was made for.

@@ -164,6 +164,12 @@ impl From<jiff::Timestamp> for Time {
     }
 }
 
+impl From<Time> for jiff::Timestamp {
+    fn from(time: Time) -> Self {
+        time.0
+    }
+}
+
 impl From<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> for Time {
     fn from(time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time) -> Self {
         time.0.into()

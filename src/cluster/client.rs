@@ -1,4 +1,4 @@
-//! The HTTP client: no retries of its own, every response counted and its Date read.
+//! The HTTP client: no retries of its own, every response counted and its Date read, and nothing changed by who does not lead.
 
 use std::{
     sync::Arc,
@@ -12,8 +12,9 @@ use kube::{
     Client, Config,
     client::{Body, ClientBuilder},
 };
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 
+use super::lead::{self, Lead, NotLeading};
 use crate::runtime::{clock::Clock, metrics::Metrics};
 
 /// Why there is no client.
@@ -37,11 +38,12 @@ pub struct Cluster {
     pub ca_pem: String,
 }
 
-/// Connects as `KUBECONFIG`, `~/.kube/config` or the pod's service account say.
+/// Connects as `KUBECONFIG`, `~/.kube/config` or the pod's service account say. What would change something is sent only as long
+/// as `lead` holds.
 ///
 /// # Errors
 /// If none of them is usable. Nothing is sent yet.
-pub async fn connect(clock: &Clock, metrics: &Arc<Metrics>) -> Result<Cluster, Error> {
+pub async fn connect(clock: &Clock, metrics: &Arc<Metrics>, lead: &Lead) -> Result<Cluster, Error> {
     let mut config = Config::infer().await.map_err(|e| Error::Config(Box::new(e)))?;
     // Retries are the controllers' business: they know what an unanswered call means for the next one.
     config.default_retry = false;
@@ -51,7 +53,7 @@ pub async fn connect(clock: &Clock, metrics: &Arc<Metrics>) -> Result<Cluster, E
         .push((header::USER_AGENT, HeaderValue::from_static(concat!("leasehold/", env!("CARGO_PKG_VERSION")))));
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
     let ca_pem = ca(&config)?;
-    let layer = Observe { clock: clock.clone(), metrics: metrics.clone() };
+    let layer = Observe { clock: clock.clone(), metrics: metrics.clone(), lead: lead.clone() };
     let client = ClientBuilder::try_from(config).map_err(|e| Error::Client(Box::new(e)))?.with_layer(&layer).build();
     Ok(Cluster { client, server, ca_pem })
 }
@@ -74,11 +76,12 @@ fn ca(config: &Config) -> Result<String, Error> {
     Ok(pem)
 }
 
-/// Counts each call and tells the clock what time the API server has.
+/// The one way out: refuses what only the leader may send, counts each call, and tells the clock what time the API server has.
 #[derive(Clone)]
 struct Observe {
     clock: Clock,
     metrics: Arc<Metrics>,
+    lead: Lead,
 }
 
 impl<S> Layer<S> for Observe {
@@ -97,7 +100,7 @@ struct Observed<S> {
 
 impl<S, B> Service<Request<Body>> for Observed<S>
 where
-    S: Service<Request<Body>, Response = Response<B>>,
+    S: Service<Request<Body>, Response = Response<B>, Error = BoxError>,
     S::Future: Send + 'static,
 {
     type Response = S::Response;
@@ -109,6 +112,9 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if lead::changes(request.method(), request.uri()) && !self.observe.lead.holds() {
+            return Box::pin(async { Err(NotLeading.into()) });
+        }
         let what = crate::runtime::metrics::ApiCall::of(request.method(), request.uri());
         let (sent, observe) = (std::time::Instant::now(), self.observe.clone());
         let answer = self.inner.call(request);

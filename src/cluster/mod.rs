@@ -2,9 +2,11 @@
 
 pub mod client;
 pub mod consumers;
+pub mod election;
 pub mod exchange;
 pub mod execute;
 pub mod fence;
+pub mod lead;
 pub mod paths;
 pub mod policies;
 pub mod render;

@@ -40,8 +40,11 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// Passes wishes on. A receiver that is gone means that the process is stopping.
+    /// Passes wishes on, if this replica leads. A receiver that is gone means that the process is stopping.
     pub fn pass(&self, wishes: Wishes) {
+        if !self.index.leads() {
+            return;
+        }
         for wish in wishes.visits {
             _ = self.visits.send(wish);
         }
@@ -52,7 +55,21 @@ impl Outlet {
     }
 }
 
-/// Every watch, as tasks to be spawned. `policies_changed` is told of every event of a policy, also of those that change
+/// The watches of [`super::index::WRITTEN`], as tasks to be spawned: what the leader itself writes.
+#[must_use]
+pub fn written(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFuture<'static, ()>> {
+    let ours = watcher::Config::default().labels(names::LABEL_LEASE_UID);
+    vec![
+        Box::pin(leases(watcher(Api::all(client.clone()), watcher::Config::default()), outlet.clone())),
+        Box::pin(children::<ServiceAccount>(
+            watcher(Api::namespaced(client.clone(), names::ISSUING_NAMESPACE), ours),
+            Kind::Account,
+            outlet.clone(),
+        )),
+    ]
+}
+
+/// All other watches, as tasks to be spawned. `policies_changed` is told of every event of a policy, also of those that change
 /// nothing for leases: its own status may have to be written. So is `systems_changed` of every event of a connected system.
 #[must_use]
 pub fn watches(
@@ -65,7 +82,6 @@ pub fn watches(
     let ours = || all().labels(names::LABEL_LEASE_UID);
     let issuing = names::ISSUING_NAMESPACE;
     vec![
-        Box::pin(leases(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(decisions(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(policies(watcher(Api::all(client.clone()), all()), outlet.clone(), policies_changed.clone())),
@@ -73,11 +89,6 @@ pub fn watches(
         Box::pin(namespaces(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
-        Box::pin(children::<ServiceAccount>(
-            watcher(Api::namespaced(client.clone(), issuing), ours()),
-            Kind::Account,
-            outlet.clone(),
-        )),
         Box::pin(children::<Job>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Job, outlet.clone())),
         Box::pin(children::<Role>(
             watcher(Api::namespaced(client.clone(), issuing), ours()),

@@ -11,6 +11,7 @@ pub mod call;
 pub mod consent;
 pub mod decide;
 pub mod digest;
+pub mod election;
 pub mod ending;
 pub mod expression;
 pub mod guards;

@@ -79,6 +79,7 @@ const RESOURCES: &[&str] = &[
     "rolebindings",
     "clusterrolebindings",
     "events",
+    "leases",
     "subjectaccessreviews",
     "selfsubjectaccessreviews",
     "selfsubjectreviews",
@@ -130,6 +131,7 @@ pub struct Metrics {
     failing: Gauge,
     standing: Gauge,
     enforced: Gauge,
+    leading: Gauge,
     tokens: Gauge,
     panics: Counter<u64, AtomicU64>,
     system_calls: Family<SystemCall, Counter>,
@@ -162,6 +164,7 @@ impl Metrics {
             failing: Gauge::default(),
             standing: Gauge::default(),
             enforced: Gauge::default(),
+            leading: Gauge::default(),
             tokens: Gauge::default(),
             panics: Counter::default(),
             system_calls: Family::default(),
@@ -212,6 +215,12 @@ impl Metrics {
             "policies_enforced",
             "Whether the admission policies that Leasehold rests on are in force (1) or not (0)",
             metrics.enforced.clone(),
+        );
+        registry.register(
+            "leading",
+            "Whether this replica leads (1), or stands by (0). Who stands by counts leases and looks after the policies, too, and \
+             has 0 of all else: take the max over replicas",
+            metrics.leading.clone(),
         );
         registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());
         registry.register("visit_panics", "Visits that ended in a panic: each is a bug", metrics.panics.clone());
@@ -286,6 +295,11 @@ impl Metrics {
     /// Whether the policies are in force.
     pub fn enforced(&self, enforced: bool) {
         self.enforced.set(i64::from(enforced));
+    }
+
+    /// Whether this replica leads.
+    pub fn leading(&self, leading: bool) {
+        self.leading.set(i64::from(leading));
     }
 
     /// How many tokens are held.

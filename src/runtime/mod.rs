@@ -1,4 +1,5 @@
-//! The process: settings, clock, evaluation threads, audit stream, metrics, health, and the wiring of it all.
+//! The process: settings, clock, evaluation threads, audit stream, metrics, health, the seat of the one that leads,
+//! and the wiring of it all.
 
 pub mod audit;
 pub mod clock;
@@ -6,5 +7,7 @@ pub mod evaluator;
 pub mod health;
 pub mod metrics;
 pub mod run;
+pub mod seat;
 pub mod settings;
 pub mod telemetry;
+mod wiring;

@@ -1,54 +1,28 @@
 //! From settings to a running operator, and back to nothing.
 
-use std::{
-    sync::{Arc, atomic::AtomicI64},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tokio::{
-    sync::{Notify, mpsc},
-    task::JoinSet,
-};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    audit::Audit,
+    audit::{Audit, Writer},
     clock::Clock,
-    evaluator::Evaluator,
-    health::{self, Health},
+    health,
     metrics::Metrics,
+    seat::Seat,
     settings::Settings,
+    wiring::{Basis, Inboxes, Parts},
 };
 use crate::{
-    cluster::{
-        client,
-        exchange::Exchange,
-        execute::Execute,
-        policies::{Probe, Shipped},
-        render::Endpoint,
-        standing::Keeper,
-        token::Vault,
-    },
-    controllers::{
-        ambient::Ambient,
-        enforcement::Guard,
-        engine::Engine,
-        events::Events,
-        feed::{self, Outlet},
-        index::Index,
-        lifecycles, policies, standing, sweep, systems, tasks, visit,
-        work::{Calls, With},
-    },
-    domain::{agenda::Widths, observed},
-    systems::Systems,
+    cluster::{client, election::Elector, lead::Lead},
+    domain::election::{Lost, Unfit},
 };
 
-/// Where an API server is reached from within a cluster.
-const IN_CLUSTER: &str = "https://kubernetes.default.svc";
 /// How long running visits may take to end after a stop, each after its current call.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// Why the operator does not run.
+/// Why the operator does not run, or does not any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -57,144 +31,105 @@ pub enum Error {
     Policies(#[from] crate::cluster::policies::Unreadable),
     #[error(transparent)]
     Listen(#[from] health::CannotListen),
+    #[error(transparent)]
+    Election(#[from] Unfit),
     #[error("the threads that evaluate rules cannot be started: {0}")]
     Evaluator(std::io::Error),
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
+    /// Another replica leads, or may: this one stops at once, and stands by after its restart.
+    #[error("the lead is lost: {0}")]
+    Lost(#[from] Lost),
 }
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// If something that it needs at the start is not there. Later faults are retried, never returned.
+/// If something that it needs at the start is not there, or if it led and does not any more. Other faults are retried, never
+/// returned.
 pub async fn run(settings: Settings) -> Result<(), Error> {
+    let terms = settings.election()?;
     let stop = stop_on_signals()?;
     let (clock, metrics) = (Clock::system(), Metrics::new());
-    let cluster = client::connect(&clock, &metrics).await?;
-    let exchange = Exchange::new(cluster.client.clone(), settings.call_timeout);
+    let lead = if terms.is_some() { Lead::none(clock.clone()) } else { Lead::always(clock.clone()) };
+    let cluster = client::connect(&clock, &metrics, &lead).await?;
     let (audit, writer) = Audit::to(std::io::stdout());
-    let kept = observed::Settings {
-        retention_millis: i64::try_from(settings.retention.as_millis()).unwrap_or(i64::MAX),
-        require_policy: settings.require_policy,
+    let (listen, identity, server) = (settings.listen, settings.identity(), cluster.server.clone());
+    let basis = Basis {
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        lead: lead.clone(),
+        cluster: cluster.clone(),
+        stop: stop.clone(),
     };
-    let index = Arc::new(Index::new(audit, kept, clock.now()));
-    let vault = Arc::new(Vault::default());
-    let evaluator = Evaluator::start().map_err(Error::Evaluator)?;
-    let server = settings.server_url.clone().unwrap_or_else(|| {
-        if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { IN_CLUSTER.into() } else { cluster.server.clone() }
-    });
-    let endpoint = Endpoint { server, ca_pem: cluster.ca_pem.clone() };
-    let (visits, wishes) = mpsc::unbounded_channel();
-    let (dirty, changed) = mpsc::unbounded_channel();
-    let (moved, moving) = mpsc::unbounded_channel();
-    let outlet = Outlet { index: index.clone(), visits, lifecycles: dirty, standing: moved };
-    let beat = Arc::new(AtomicI64::new(0));
-
-    let (bound, serving) = health::serve(
-        settings.listen,
-        Health { clock: clock.clone(), metrics: metrics.clone(), index: index.clone(), beat: beat.clone() },
-        stop.clone(),
-    )
-    .await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %bound, server = %cluster.server, "leasehold starts");
-
-    let mut background = JoinSet::new();
-    background.spawn(async move {
+    let (mut parts, inboxes) = Parts::new(settings, audit, basis)?;
+    let (bound, serving) = health::serve(listen, parts.health(), stop.clone()).await?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %bound, %server, "leasehold starts");
+    parts.background(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the endpoints are no longer served");
         }
     });
-    let guard = Guard {
-        client: cluster.client.clone(),
-        probe: Probe::new(exchange.clone()),
-        shipped: Shipped::read()?,
-        outlet: outlet.clone(),
-        metrics: metrics.clone(),
-        clock: clock.clone(),
-    };
-    background.spawn(guard.run());
-    let policies_changed = Arc::new(Notify::new());
-    let systems_changed = Arc::new(Notify::new());
-    for watch in feed::watches(&cluster.client, &outlet, &policies_changed, &systems_changed) {
-        background.spawn(watch);
+    parts.watch()?;
+    let beat = parts.beat();
+    if terms.is_none() {
+        metrics.leading(true);
     }
-    let policing = policies::Context {
-        clock: clock.clone(),
-        index: index.clone(),
-        exchange: exchange.clone(),
-        evaluator: evaluator.clone(),
-    };
-    background.spawn(policies::run(policing, policies_changed));
-    let others = Systems::new(evaluator.clone(), exchange.clone(), metrics.clone());
-    let connected = systems::Context {
-        clock: clock.clone(),
-        index: index.clone(),
-        exchange: exchange.clone(),
-        evaluator: evaluator.clone(),
-        systems: others.clone(),
-    };
-    background.spawn(systems::run(connected, systems_changed));
-    let ambient = Ambient::default();
-    let look = outlet.clone();
-    background.spawn(ambient.clone().run(cluster.client.clone(), move || look.pass(look.index.every_lifecycle())));
-    let reconcile = lifecycles::Context {
-        clock: clock.clone(),
-        index: index.clone(),
-        exchange: exchange.clone(),
-        evaluator: evaluator.clone(),
-        ambient,
-        require_policy: settings.require_policy,
-    };
-    background.spawn(lifecycles::run(reconcile, changed));
-    let standing = standing::Context {
-        clock: clock.clone(),
-        index: index.clone(),
-        exchange: exchange.clone(),
-        keeper: Keeper::new(exchange.clone(), endpoint.clone()),
-        metrics: metrics.clone(),
-    };
-    background.spawn(standing::run(standing, moving));
+    let elector = terms.map(|terms| Elector::new(identity, terms, cluster.client, lead, (clock, metrics, beat)));
+    let mut seat = Seat::seek(elector);
+    let ended = serve(&mut parts, inboxes, &mut seat, &stop).await;
+    // Whatever calls other systems listens to this, too.
+    stop.cancel();
+    parts.end().await;
+    if ended.is_ok() {
+        // Nothing writes any more.
+        seat.give_back().await;
+    }
+    tell_the_rest(writer).await;
+    Ok(ended?)
+}
 
-    let execute = Arc::new(Execute::new(exchange, vault.clone(), endpoint.clone()));
-    background.spawn(sweep::run(index.clone(), execute.clone(), clock.clone()));
-    background.spawn(tasks::run(cluster.client.clone(), outlet.clone()));
-    let calls = Arc::new(Calls::new(With {
-        index: index.clone(),
-        execute: execute.clone(),
-        vault: vault.clone(),
-        systems: others,
-        endpoint,
-        clock: clock.clone(),
-        visits: outlet.visits.clone(),
-        stop: stop.clone(),
-    }));
-    let context = visit::Context {
-        calls,
-        clock,
-        index: index.clone(),
-        execute,
-        vault,
-        evaluator,
-        metrics,
-        events: Events::through(cluster.client.clone()),
-    };
-    let widths = Widths {
-        issue: settings.issue_width.into(),
-        end: settings.end_width.into(),
-        retry: settings.retry_width.into(),
-    };
-    let engine = tokio::spawn(Engine::new(context, widths, wishes, beat).run(stop.clone()));
-    stop.cancelled().await;
-    tracing::info!("leasehold stops: running calls are finished");
-    if tokio::time::timeout(GRACE, engine).await.is_err() {
-        tracing::warn!("some calls were still running and are left to the next start");
+/// Stands by, and leads once it may; until a stop, or until the lead is lost.
+async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, stop: &CancellationToken) -> Result<(), Lost> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ok(()),
+        held = seat.held() => held?,
     }
-    background.shutdown().await;
-    drop((outlet, index));
+    let mut engine = parts.lead(inboxes).await;
+    tokio::select! {
+        biased;
+        lost = seat.lost() => abandon(engine, lost).await,
+        () = stop.cancelled() => {
+            tracing::info!("leasehold stops: running calls are finished");
+            tokio::select! {
+                biased;
+                lost = seat.lost() => abandon(engine, lost).await,
+                ended = tokio::time::timeout(GRACE, &mut engine) => {
+                    if ended.is_err() {
+                        tracing::warn!("some calls were still running and are left to the next start");
+                        engine.abort();
+                    }
+                    Ok(())
+                }
+            }
+        }
+    }
+}
+
+/// Drops every running visit, with the calls that it waits for.
+async fn abandon(engine: JoinHandle<()>, lost: Lost) -> Result<(), Lost> {
+    tracing::error!(%lost, "the lead is lost: leasehold stops at once");
+    engine.abort();
+    // It was aborted, or had ended.
+    _ = engine.await;
+    Err(lost)
+}
+
+async fn tell_the_rest(writer: Writer) {
     tokio::task::spawn_blocking(move || writer.finish())
         .await
         .unwrap_or_else(|error| tracing::error!(%error, "the audit stream may have lost its last lines"));
-    Ok(())
 }
 
 fn stop_on_signals() -> Result<CancellationToken, Error> {

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{Parser, ValueEnum};
+use clap::{ArgAction, Parser, ValueEnum};
+use rand::RngExt;
+
+use crate::domain::election::{Terms, Unfit};
 
 /// Leases short-lived, least-privilege credentials to non-human identities, and proves that they ended.
 ///
@@ -43,6 +46,29 @@ pub struct Settings {
     #[arg(long, env = "LEASEHOLD_RETRY_WIDTH", default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub retry_width: u16,
 
+    /// One replica leads, elected by a Lease of coordination.k8s.io, and the others stand by. With false this one leads at once.
+    #[arg(
+        long, env = "LEASEHOLD_LEADER_ELECTION", default_value_t = true, value_name = "true|false", action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub leader_election: bool,
+
+    /// How long the others leave the leader's Lease alone that is not renewed, like 15s; at most 5m.
+    #[arg(long, env = "LEASEHOLD_LEADER_ELECTION_LEASE_DURATION", default_value = "15s", value_name = "DURATION", value_parser = duration)]
+    pub leader_election_lease_duration: Duration,
+
+    /// After how long without a renewal the leader stops; shorter than the lease duration.
+    #[arg(long, env = "LEASEHOLD_LEADER_ELECTION_RENEW_DEADLINE", default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    pub leader_election_renew_deadline: Duration,
+
+    /// How often the leader renews, and how soon what failed is tried again; at most half the renew deadline.
+    #[arg(long, env = "LEASEHOLD_LEADER_ELECTION_RETRY_PERIOD", default_value = "2s", value_name = "DURATION", value_parser = retry_period)]
+    pub leader_election_retry_period: Duration,
+
+    /// The name of this replica in that Lease, before a random suffix. Default: the host's name, which in a pod is the pod's.
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pub pod_name: Option<String>,
+
     /// What is logged: error, warn, info, debug, or a filter like leasehold=debug,kube=warn.
     #[arg(long, env = "LEASEHOLD_LOG", default_value = "info", value_name = "FILTER")]
     pub log: String,
@@ -50,6 +76,31 @@ pub struct Settings {
     /// How logs are written.
     #[arg(long, env = "LEASEHOLD_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
     pub log_format: LogFormat,
+}
+
+impl Settings {
+    /// How the leader is elected; `None`: there is no election.
+    ///
+    /// # Errors
+    /// If the durations do not go together.
+    pub fn election(&self) -> Result<Option<Terms>, Unfit> {
+        let terms = || {
+            Terms::new(
+                self.leader_election_lease_duration,
+                self.leader_election_renew_deadline,
+                self.leader_election_retry_period,
+            )
+        };
+        self.leader_election.then(terms).transpose()
+    }
+
+    /// A name that no other process has, nor this one after a restart.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        let name = self.pod_name.clone().or_else(host).unwrap_or_else(|| "leasehold".into());
+        format!("{name}_{:08x}", rand::rng().random::<u32>())
+    }
 }
 
 /// How logs are written.
@@ -72,6 +123,11 @@ fn call_timeout(text: &str) -> Result<Duration, String> {
     fits.then_some(timeout).ok_or_else(|| "write a duration from 1s to 2m".to_owned())
 }
 
+fn retry_period(text: &str) -> Result<Duration, String> {
+    let period = duration(text)?;
+    (!period.is_zero()).then_some(period).ok_or_else(|| "write a duration of at least 1s".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -81,6 +137,18 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn the_election_is_held_unless_it_is_turned_off_and_its_durations_go_together() {
+        let parsed = |args: &[&str]| Settings::try_parse_from([&["leasehold"], args].concat()).unwrap();
+        let terms = parsed(&[]).election().unwrap().unwrap();
+        assert_eq!((terms.lease, terms.renew, terms.retry), (15_000, 10_000, 2_000));
+        assert_eq!(parsed(&["--leader-election=false"]).election(), Ok(None));
+        assert!(parsed(&["--leader-election"]).leader_election);
+        assert_eq!(parsed(&["--leader-election-renew-deadline", "15s"]).election(), Err(Unfit::LeaseTooShort));
+        assert!(Settings::try_parse_from(["leasehold", "--leader-election-retry-period", "0s"]).is_err());
+        assert_ne!(parsed(&["--pod-name", "a"]).identity(), parsed(&["--pod-name", "a"]).identity());
     }
 
     #[test]

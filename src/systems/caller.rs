@@ -29,7 +29,7 @@ use crate::{
         ConnectedSystem,
         system::{HttpSystem, Operation},
     },
-    cluster::exchange::Exchange,
+    cluster::{exchange::Exchange, lead::Lead},
     domain::outcome::Outcome,
     runtime::{evaluator::Evaluator, metrics::Metrics},
 };
@@ -48,18 +48,20 @@ pub(super) struct Inner {
     prover: Prover,
     pub(super) states: States,
     metrics: Arc<Metrics>,
+    lead: Lead,
 }
 
 impl Systems {
-    /// `evaluator` runs the expressions; `exchange` is the API server, which holds what proves who we are.
+    /// `evaluator` runs the expressions; `exchange` is the API server, which holds what proves who we are; only who leads calls.
     #[must_use]
-    pub fn new(evaluator: Evaluator, exchange: Exchange, metrics: Arc<Metrics>) -> Self {
+    pub fn new(evaluator: Evaluator, exchange: Exchange, metrics: Arc<Metrics>, lead: Lead) -> Self {
         Self(Arc::new(Inner {
             renderer: Renderer::new(evaluator.clone()),
             evaluator,
             prover: Prover::new(exchange),
             states: States::default(),
             metrics,
+            lead,
         }))
     }
 
@@ -188,6 +190,9 @@ impl Inner {
                 return Err(Trouble::Header(proof.name.to_string()));
             }
             sending.headers.push((proof.name, proof.value));
+        }
+        if !self.lead.holds() {
+            return Err(Trouble::NotLeading);
         }
         Ok(send(sending, &tls, rest(until)).await?)
     }

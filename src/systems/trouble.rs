@@ -26,6 +26,8 @@ pub(super) enum Trouble {
     Header(String),
     #[error("{0}")]
     Shape(&'static str),
+    #[error("this replica of the operator does not lead any more: nothing was sent")]
+    NotLeading,
 }
 
 impl Trouble {
@@ -40,7 +42,7 @@ impl Trouble {
         match self {
             Self::NoAnswer(why) => why.is_final(),
             Self::Unproven(why) => *why == Unproven::Audience,
-            Self::Shut(_) | Self::NoPlace | Self::TooSoon(_) => false,
+            Self::Shut(_) | Self::NoPlace | Self::TooSoon(_) | Self::NotLeading => false,
             Self::Path(_) | Self::Untrusted(_) | Self::Header(_) | Self::Shape(_) => true,
         }
     }

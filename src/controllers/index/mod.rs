@@ -4,13 +4,15 @@
 //! resourceVersion than what is known, or for an object that we deleted, is ignored.
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
-//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`.
+//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`. What
+//! comes out of it only while this replica leads: `leading`.
 
 mod answers;
 mod changes;
 mod children;
 mod decisions;
 mod guardrails;
+mod leading;
 mod observe;
 mod quota;
 mod records;
@@ -29,7 +31,7 @@ use std::{
 use decisions::Decisions;
 use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
-pub use sources::{SOURCES, Source};
+pub use sources::{SOURCES, Source, WRITTEN};
 use systems::{Ledger, Systems};
 use tasks::Tasks;
 pub use tasks::{Place, TaskRow};
@@ -106,6 +108,8 @@ struct Inner {
     unproven_until: Option<Time>,
     api_audiences: Vec<String>,
     last_lease: HashMap<(String, String), Time>,
+    /// Since when this replica leads.
+    led: Option<Time>,
 }
 
 /// The index. Cheap to share; no lock is held across an await.
@@ -113,14 +117,13 @@ pub struct Index {
     inner: Mutex<Inner>,
     audit: Audit,
     settings: Settings,
-    started: Time,
 }
 
 impl Index {
-    /// An empty index; `started` is when the process began.
+    /// An empty index of a replica that does not lead yet.
     #[must_use]
-    pub fn new(audit: Audit, settings: Settings, started: Time) -> Self {
-        Self { inner: Mutex::default(), audit, settings, started }
+    pub fn new(audit: Audit, settings: Settings) -> Self {
+        Self { inner: Mutex::default(), audit, settings }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

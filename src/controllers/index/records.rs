@@ -1,8 +1,10 @@
-//! The records of a lease go into the audit stream from here, each once in a process, whoever tells of it first.
+//! The records of a lease go into the audit stream from here, each once in a process, whoever tells of it first; and only from
+//! the replica that leads.
 
 use super::{Index, Inner};
 use crate::{
     api::{
+        Time,
         names::LeaseUid,
         status::{CredentialLeaseStatus, Record},
     },
@@ -10,12 +12,14 @@ use crate::{
     runtime::audit::Entry,
 };
 
-/// How far back records are told again at a start, in milliseconds: the last lines of a crashed process may be missing.
+/// How far back records are told again when a replica begins to lead, in milliseconds: the last lines of the one before
+/// may be missing.
 const REPLAY_MILLIS: i64 = 3_600_000;
 
 impl Index {
     /// Records go into the audit stream as they become known: by our own answer, or by the watch if that was lost.
     pub(super) fn tell(&self, inner: &mut Inner, uid: &LeaseUid, status: Option<&CredentialLeaseStatus>) {
+        let Some(led) = inner.led else { return };
         let (Some(history), Some(row)) = (status.and_then(|s| s.history.as_ref()), inner.leases.get_mut(uid)) else {
             return;
         };
@@ -23,7 +27,7 @@ impl Index {
         for record in &history.records {
             let hash = digest::link(&previous, record);
             if record.seq > row.told {
-                let fresh = self.worth_telling(record);
+                let fresh = worth_telling(record, led);
                 if fresh.tell {
                     let entry = Entry {
                         uid,
@@ -42,10 +46,21 @@ impl Index {
         }
     }
 
-    fn worth_telling(&self, record: &Record) -> Fresh {
-        let age = self.started.since(record.time);
-        Fresh { tell: age <= REPLAY_MILLIS, replayed: age > 0 }
+    /// Tells what was seen before this replica led.
+    pub fn tell_everything(&self) {
+        let leases: Vec<LeaseUid> = self.inner().leases.keys().cloned().collect();
+        for uid in leases {
+            // One at a time: visits go on meanwhile.
+            let mut inner = self.inner();
+            let lease = inner.leases.get(&uid).and_then(|row| row.packed.as_ref()?.unpack());
+            self.tell(&mut inner, &uid, lease.and_then(|lease| lease.status).as_ref());
+        }
     }
+}
+
+fn worth_telling(record: &Record, led: Time) -> Fresh {
+    let age = led.since(record.time);
+    Fresh { tell: age <= REPLAY_MILLIS, replayed: age > 0 }
 }
 
 struct Fresh {

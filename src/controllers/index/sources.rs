@@ -38,6 +38,10 @@ pub const SOURCES: [Source; 13] = [
     Source::Children(Kind::Ledger),
 ];
 
+/// What the leader itself writes and decides on. What a replica that stood by has seen of it may be older than the last word of
+/// the leader before it: it is listed again before anything is issued.
+pub const WRITTEN: [Source; 2] = [Source::Leases, Source::Children(Kind::Account)];
+
 impl Index {
     /// A list begins: what it does not name is gone.
     pub fn list_begins(&self, source: Source) {

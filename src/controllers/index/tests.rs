@@ -16,10 +16,12 @@ fn uid() -> LeaseUid {
     LeaseUid::parse(UID).unwrap()
 }
 
-/// An index of a process that has just started.
+/// An index of a process that has just started, and leads.
 fn started() -> Index {
     let (audit, _) = Audit::to(std::io::sink());
-    Index::new(audit, Settings { retention_millis: 1, require_policy: false }, Time::from_millis(NOW))
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    _ = index.lead(Time::from_millis(NOW));
+    index
 }
 
 /// An index whose first lists are there, all of them empty.

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     api::{ConnectedSystem, Duration, Time, lease::Identity, lifecycle::Owner, system::Operation},
-    cluster::token::Token,
+    cluster::{lead::Lead, token::Token},
     domain::outcome::Outcome,
-    runtime::{evaluator::Evaluator, metrics::Metrics},
+    runtime::{clock::Clock, evaluator::Evaluator, metrics::Metrics},
 };
 
 /// What must never be seen outside of a request.
@@ -100,7 +100,8 @@ fn message(outcome: &Outcome) -> &str {
 /// Systems whose API server is this.
 fn systems_with(api: server::ApiServer) -> (Systems, Arc<Metrics>) {
     let metrics = Metrics::new();
-    (Systems::new(Evaluator::unhurried().unwrap(), api.exchange(), metrics.clone()), metrics)
+    let lead = Lead::always(Clock::system());
+    (Systems::new(Evaluator::unhurried().unwrap(), api.exchange(), metrics.clone(), lead), metrics)
 }
 
 fn systems() -> Systems {

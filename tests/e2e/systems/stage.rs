@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use leasehold::{
     api::{ConnectedSystem, lease::Identity, lifecycle::Owner},
-    cluster::{exchange::Exchange, token::Token},
+    cluster::{exchange::Exchange, lead::Lead, token::Token},
     domain::outcome::Outcome,
-    runtime::{evaluator::Evaluator, metrics::Metrics},
+    runtime::{clock::Clock, evaluator::Evaluator, metrics::Metrics},
     systems::{
         Systems,
         facts::{CredentialFacts, Facts, LeaseFacts, LifecycleFacts, TokenFact},
@@ -87,7 +87,8 @@ impl Stage {
         let args = ["create", "token", "leasehold", "-n", "leasehold-system"];
         let token = lab.kubectl(&args, None).await?;
         let exchange = Exchange::new(lab.plane.token_client(token.trim())?, Duration::from_secs(10));
-        let systems = Systems::new(Evaluator::start()?, exchange, Metrics::new());
+        let lead = Lead::always(Clock::system());
+        let systems = Systems::new(Evaluator::start()?, exchange, Metrics::new(), lead);
         Ok(Self { system, systems })
     }
 
