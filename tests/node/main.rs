@@ -61,11 +61,12 @@ async fn tell() -> Result<()> {
     let there = [&images.programs, &images.leasehold];
     let node = steps.hold("a node is ready", node::Node::start(&lab.plane, &there)).await?;
     let story = Story { lab: &lab, images: &images };
-    if let Err(error) = story.tell(&mut steps).await {
+    let told = story.tell(&mut steps).await;
+    if told.is_err() {
         eprintln!("{}\nlogs: {}", story.state().await, lab.plane.dir().display());
-        return Err(error);
     }
     steps.hold("the node leaves nothing behind", node.stop()).await?;
+    told?;
     lab.stop().await?;
     println!("node: {} steps, all held, in {} s", steps.held, steps.begun.elapsed().as_secs());
     Ok(())
