@@ -7,8 +7,6 @@ SHELL := bash
 # Where rustup and Go's own installer put them, for shells that were not told.
 export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(HOME)/go/bin:$(PATH)
 
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-
 # $(call step,what,command): says which step runs, and how long it took.
 define step
 @printf '\n==> %s\n' '$(1)'; begun=$$SECONDS; \
@@ -65,7 +63,7 @@ endif
 
 .PHONY: image
 image: tools ## the image where there is no container engine: target/image/leasehold.tar; NAME=registry/repository:tag
-	$(call step,image,cargo run --quiet --package leasehold-harness --bin image -- '$(or $(NAME),leasehold:$(VERSION))')
+	$(call step,image,LEASEHOLD_COMMIT='$(COMMIT)' cargo run --quiet --package leasehold-harness --bin image -- $(NAME))
 
 .PHONY: generate
 generate: tools ## writes crds/ and docs/reference/ from the code, and the chart's files from config/

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What the chart is made of: a directory of the repository, and its name in the chart.
-const SOURCES: [(&str, &str); 9] = [
+const SOURCES: [(&str, &str); 10] = [
     ("crds", "crds"),
     ("config/namespaces", "namespaces"),
     ("config/policies", "policies"),
@@ -22,6 +22,7 @@ const SOURCES: [(&str, &str); 9] = [
     ("config/manager", "manager"),
     ("config/baseline", "baseline"),
     ("config/strict", "strict"),
+    ("config/prometheus", "prometheus"),
 ];
 
 fn main() -> ExitCode {

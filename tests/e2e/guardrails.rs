@@ -320,8 +320,27 @@ fn the_shipped_baseline_refuses_what_it_says_and_lets_the_rest_pass() {
         tenant.lifecycle_says("lawful", "PoliciesSatisfied", ConditionStatus::True, "Satisfied").await?;
         tenant.lease("lawful", "lawful", |_| {}).await?;
         tenant.lease_in("lawful", Phase::Active).await?;
+        strict(&lab, &tenant).await?;
         lab.stop().await
     });
+}
+
+/// Over the baseline: what asked nobody waits for somebody, and what could outlive the lease for two.
+async fn strict(lab: &Lab, tenant: &Tenant<'_>) -> Result<()> {
+    lab.kubectl(&["apply", "-k", &lab.config("strict")], None).await?;
+    let args = ["wait", "credentialleasepolicy", "strict", "--for=condition=Ready", "--timeout=30s"];
+    lab.kubectl(&args, None).await?;
+    tenant.lease("asks", "lawful", |_| {}).await?;
+    tenant.lease_in("asks", Phase::AwaitingApproval).await?;
+    let message = refused(tenant, "long", "lawful", |spec| spec["ttl"] = json!("61m")).await?;
+    ensure!(message.contains("strict"), "{message}");
+    let message = refused(tenant, "at-rest", "lawful", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+    ensure!(message.contains("strict"), "{message}");
+    let message = refused(tenant, "one-is-not-enough", "execs", |_| {}).await?;
+    ensure!(message.contains("two people have to agree"), "{message}");
+    tenant.change_lifecycle("execs", json!({"spec": {"terms": {"approval": {"count": 2}}}})).await?;
+    tenant.lease("two", "execs", |_| {}).await?;
+    tenant.lease_in("two", Phase::AwaitingApproval).await.map(drop)
 }
 
 #[test]

@@ -83,14 +83,16 @@ async fn policies(lab: &Lab) -> Result<Vec<(String, String, String)>> {
     seen.map(|m| Ok((m.name.context("name")?, m.uid.context("uid")?, m.resource_version.context("version")?))).collect()
 }
 
-/// Tries what the policies must refuse until it is told to stop: a request in another's name, and a pod among the accounts of
-/// leases. How often it was refused; an error as soon as one passes.
+/// Tries what the policies must refuse until it is told to stop: a lifecycle that grants what its author may not bind, and a
+/// pod among the accounts of leases. How often it was refused; an error as soon as one passes.
 async fn besiege(tenant: &Tenant<'_>, mut stop: tokio::sync::oneshot::Receiver<()>) -> Result<usize> {
-    let forged = tenant.lease_json("forged", "reads", |spec| spec["requestedBy"]["username"] = json!("somebody-else"));
+    let greedy = tenant.lifecycle_json("greedy", |spec| {
+        spec["grants"] = json!([{"name": "all", "roleRef": {"kind": "ClusterRole", "name": "admin"}}]);
+    });
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "intruder"}, "spec": {"containers": [{"name": "c", "image": "c"}]}});
-    let lease = "/apis/leasehold.dev/v1alpha1/namespaces/shop/credentialleases";
+    let lifecycles = "/apis/leasehold.dev/v1alpha1/namespaces/shop/serviceaccountlifecycles";
     let tries = [
-        (&tenant.requester.client, lease, forged, "leasehold-lease-request"),
+        (&tenant.author.client, lifecycles, greedy, "leasehold-lifecycle-author"),
         (&tenant.admin, "/api/v1/namespaces/leasehold-leases/pods", pod, "leasehold-issuing-namespace"),
     ];
     let mut refused = 0;
