@@ -62,7 +62,13 @@ pub struct Elector {
 impl Elector {
     /// A candidate of this name.
     #[must_use]
-    pub fn new(me: String, terms: Terms, client: Client, lead: Lead, with: (Clock, Arc<Metrics>, Arc<AtomicI64>)) -> Self {
+    pub fn new(
+        me: String,
+        terms: Terms,
+        client: Client,
+        lead: Lead,
+        with: (Clock, Arc<Metrics>, Arc<AtomicI64>),
+    ) -> Self {
         let (clock, metrics, beat) = with;
         let election = Election::new(me, terms);
         Self { election, terms, client, clock, lead, metrics, beat, stored: None, said: String::new() }

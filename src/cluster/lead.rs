@@ -35,7 +35,6 @@ impl Lead {
         self.until.store(until, Ordering::SeqCst);
     }
 
-
     /// It does not lead any more.
     pub fn end(&self) {
         self.until(i64::MIN);
@@ -57,8 +56,9 @@ pub struct NotLeading;
 /// Lease of the election is what is asked for before anybody leads.
 #[must_use]
 pub fn changes(method: &Method, uri: &Uri) -> bool {
-    let reviews =
-        ["/apis/authentication.k8s.io/", "/apis/authorization.k8s.io/"].iter().any(|group| uri.path().starts_with(group));
+    let reviews = ["/apis/authentication.k8s.io/", "/apis/authorization.k8s.io/"]
+        .iter()
+        .any(|group| uri.path().starts_with(group));
     let dry = uri.query().is_some_and(|query| query.split('&').any(|part| part == "dryRun=All"));
     let election = uri.path().starts_with("/apis/coordination.k8s.io/");
     !(method == Method::GET || reviews || dry || election)

@@ -30,9 +30,13 @@ const LONGEST: i64 = 300_000;
 /// Why these durations do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
-    #[error("--leader-election-lease-duration must be longer than --leader-election-renew-deadline: the holder has to have stopped before anybody else may start")]
+    #[error(
+        "--leader-election-lease-duration must be longer than --leader-election-renew-deadline: the holder has to have stopped before anybody else may start"
+    )]
     LeaseTooShort,
-    #[error("--leader-election-renew-deadline must be at least twice --leader-election-retry-period: one renewal that fails must not end it")]
+    #[error(
+        "--leader-election-renew-deadline must be at least twice --leader-election-retry-period: one renewal that fails must not end it"
+    )]
     RenewTooShort,
     #[error("--leader-election-lease-duration can be 5m at the most")]
     LeaseTooLong,

@@ -9,13 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    audit::Audit,
-    clock::Clock,
-    evaluator::Evaluator,
-    health::Health,
-    metrics::Metrics,
-    run::Error,
-    settings::Settings,
+    audit::Audit, clock::Clock, evaluator::Evaluator, health::Health, metrics::Metrics, run::Error, settings::Settings,
 };
 use crate::{
     cluster::{

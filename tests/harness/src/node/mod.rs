@@ -130,6 +130,7 @@ impl Node {
 /// # Errors
 /// If a package cannot be had, or the kubelet cannot be built.
 pub async fn prepare() -> Result<()> {
+    assets::debian_program("ip", "iproute2").await?;
     Parts::find().await.map(drop)
 }
 
