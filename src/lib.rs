@@ -16,6 +16,7 @@
 //! - [`systems`]: other systems, as workflows call them
 //! - [`controllers`]: watches, the index, the loop that starts visits
 //! - [`runtime`]: the process
+//! - [`drain`]: `leasehold drain`, before a removal
 //! - [`cli`]: `kubectl lease`, the plugin's commands
 
 pub mod api;
@@ -23,6 +24,7 @@ pub mod cli;
 pub mod cluster;
 pub mod controllers;
 pub mod domain;
+pub mod drain;
 pub mod runtime;
 pub mod schema;
 pub mod systems;

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What the chart is made of: a directory of the repository, and its name in the chart.
-const SOURCES: [(&str, &str); 10] = [
+const SOURCES: [(&str, &str); 13] = [
     ("crds", "crds"),
     ("config/namespaces", "namespaces"),
     ("config/policies", "policies"),
@@ -23,6 +23,9 @@ const SOURCES: [(&str, &str); 10] = [
     ("config/baseline", "baseline"),
     ("config/strict", "strict"),
     ("config/prometheus", "prometheus"),
+    ("config/dashboards", "dashboards"),
+    ("config/drain", "drain"),
+    ("config/drain/finish", "drain-finish"),
 ];
 
 fn main() -> ExitCode {

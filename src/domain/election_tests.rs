@@ -222,7 +222,7 @@ proptest! {
                 }
                 Event::ActsInVain if acts => replicas[who].answered(&asked, now, now, &Answer::Failed),
                 Event::Sees => match store.stored() {
-                    Some(stored) => replicas[who].saw(&stored, now),
+                    Some(stored) => _ = replicas[who].saw(&stored, now),
                     None => replicas[who].saw_none(Some(&store.version.to_string()), now),
                 },
                 Event::Deletes if store.holder.is_some() && !deleted => {

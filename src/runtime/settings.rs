@@ -2,10 +2,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use rand::RngExt;
 
-use crate::domain::election::{Terms, Unfit};
+use crate::{
+    domain::election::{Terms, Unfit},
+    drain::Drain,
+};
 
 /// Leases short-lived, least-privilege credentials to non-human identities, and proves that they ended.
 ///
@@ -76,6 +79,15 @@ pub struct Settings {
     /// How logs are written.
     #[arg(long, env = "LEASEHOLD_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
     pub log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the executable does instead of being the operator.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    Drain(Drain),
 }
 
 impl Settings {
@@ -112,7 +124,11 @@ pub enum LogFormat {
     Text,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A length of time, from a flag.
+///
+/// # Errors
+/// What to write.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: crate::api::Duration = text.parse().map_err(|e: crate::api::quantities::BadDuration| e.to_string())?;
     u64::try_from(parsed.as_secs()).map(Duration::from_secs).map_err(|e| e.to_string())
 }

@@ -330,11 +330,12 @@ async fn strict(lab: &Lab, tenant: &Tenant<'_>) -> Result<()> {
     lab.kubectl(&["apply", "-k", &lab.config("strict")], None).await?;
     let args = ["wait", "credentialleasepolicy", "strict", "--for=condition=Ready", "--timeout=30s"];
     lab.kubectl(&args, None).await?;
-    tenant.lease("asks", "lawful", |_| {}).await?;
+    tenant.lifecycle("reads", |spec| spec["terms"]["ttl"]["max"] = json!("2h")).await?;
+    tenant.lease("asks", "reads", |_| {}).await?;
     tenant.lease_in("asks", Phase::AwaitingApproval).await?;
-    let message = refused(tenant, "long", "lawful", |spec| spec["ttl"] = json!("61m")).await?;
+    let message = refused(tenant, "long", "reads", |spec| spec["ttl"] = json!("61m")).await?;
     ensure!(message.contains("strict"), "{message}");
-    let message = refused(tenant, "at-rest", "lawful", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
+    let message = refused(tenant, "at-rest", "reads", |spec| spec["delivery"] = json!({"type": "Secret"})).await?;
     ensure!(message.contains("strict"), "{message}");
     let message = refused(tenant, "one-is-not-enough", "execs", |_| {}).await?;
     ensure!(message.contains("two people have to agree"), "{message}");

@@ -71,6 +71,27 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{/* What the values say of every pod, set in its spec: which image, from where, on which nodes: (list $ spec). */}}
+{{- define "leasehold.place" -}}
+{{- $root := index . 0 -}}
+{{- $spec := index . 1 -}}
+{{- $container := first $spec.containers -}}
+{{- $_ := set $container "image" (include "leasehold.image" $root) -}}
+{{- $_ := set $container "imagePullPolicy" $root.Values.image.pullPolicy -}}
+{{- $secrets := list -}}
+{{- range $root.Values.image.pullSecrets -}}
+{{- $secrets = append $secrets (dict "name" .) -}}
+{{- end -}}
+{{- if $secrets -}}
+{{- $_ := set $spec "imagePullSecrets" $secrets -}}
+{{- end -}}
+{{- range $field := list "nodeSelector" "tolerations" -}}
+{{- with index $root.Values.pod $field -}}
+{{- $_ := set $spec $field . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether the API server is to stamp: "true" or nothing. Without a cluster to ask (`helm template`), Auto is what --api-versions says. */}}
 {{- define "leasehold.stamping" -}}
 {{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}

@@ -56,6 +56,49 @@ fn first_end(wishes: &Wishes) -> Option<i64> {
 }
 
 #[test]
+fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
+    let (told, heard) = std::sync::mpsc::channel::<u8>();
+    struct Told(std::sync::mpsc::Sender<u8>);
+    impl std::io::Write for Told {
+        fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+            _ = line.iter().filter(|byte| **byte == b'\n').try_for_each(|byte| self.0.send(*byte));
+            Ok(line.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (audit, writer) = Audit::to(Told(told));
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    for source in SOURCES {
+        index.list_begins(source);
+        _ = index.list_ends(source);
+    }
+    _ = index.lease_applied(&lease(7, |lease| {
+        let record =
+            json!({"seq": 1, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
+        lease["status"]["history"] = json!({"seed": "s", "head": "h", "records": [record]});
+    }));
+    index.tell_everything();
+    assert!(!index.leads() && index.unsynced().is_empty());
+
+    let first = index.lead(Time::from_millis(NOW + 1_000));
+    assert_eq!((first_end(&first), first.visits.len()), (Some(600_000), 1), "an end needs no list");
+    assert_eq!(index.unsynced(), WRITTEN, "what the leader before has written is listed again");
+    let end = |source| {
+        index.list_begins(source);
+        _ = index.lease_applied(&lease(7, |_| ()));
+        index.list_ends(source).visits.len()
+    };
+    assert_eq!(WRITTEN.map(end), [0, 2], "only then everything is woken");
+    index.tell_everything();
+    index.tell_everything();
+    drop(index);
+    writer.finish();
+    assert_eq!(heard.iter().count(), 1, "each record once, and none before it led");
+}
+
+#[test]
 fn a_lease_that_a_new_list_lacks_is_asked_for_now_and_not_at_its_deadline() {
     let index = synced();
     _ = index.lease_applied(&lease(7, |_| ()));

@@ -51,6 +51,7 @@ pub fn without_helm(mut objects: Objects) -> Objects {
                     "helm.sh/hook",
                     "helm.sh/hook-weight",
                     "helm.sh/hook-delete-policy",
+                    "helm.sh/hook-output-log-policy",
                     "meta.helm.sh/release-name",
                     "meta.helm.sh/release-namespace",
                 ],

@@ -83,17 +83,17 @@ async fn policies(lab: &Lab) -> Result<Vec<(String, String, String)>> {
     seen.map(|m| Ok((m.name.context("name")?, m.uid.context("uid")?, m.resource_version.context("version")?))).collect()
 }
 
-/// Tries what the policies must refuse until it is told to stop: a lifecycle that grants what its author may not bind, and a
-/// pod among the accounts of leases. How often it was refused; an error as soon as one passes.
+/// Tries what the policies must refuse until it is told to stop: a lifecycle that grants what its author may not bind, and an
+/// account among those of leases. How often it was refused; an error as soon as one passes.
 async fn besiege(tenant: &Tenant<'_>, mut stop: tokio::sync::oneshot::Receiver<()>) -> Result<usize> {
     let greedy = tenant.lifecycle_json("greedy", |spec| {
         spec["grants"] = json!([{"name": "all", "roleRef": {"kind": "ClusterRole", "name": "admin"}}]);
     });
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "intruder"}, "spec": {"containers": [{"name": "c", "image": "c"}]}});
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "intruder"}});
     let lifecycles = "/apis/leasehold.dev/v1alpha1/namespaces/shop/serviceaccountlifecycles";
     let tries = [
         (&tenant.author.client, lifecycles, greedy, "leasehold-lifecycle-author"),
-        (&tenant.admin, "/api/v1/namespaces/leasehold-leases/pods", pod, "leasehold-issuing-namespace"),
+        (&tenant.admin, "/api/v1/namespaces/leasehold-leases/serviceaccounts", account, "leasehold-issuing-namespace"),
     ];
     let mut refused = 0;
     while stop.try_recv().is_err() {
@@ -221,8 +221,19 @@ async fn release() -> Result<()> {
     lab.stop().await
 }
 
-/// Without the hook, and so without the proof: authority ends all the same, with the accounts.
+/// First with the hook, whose Job cannot run here: nothing is uninstalled. Then without it, and so without the proof: authority
+/// ends all the same, with the accounts.
 async fn uninstall(lab: &Lab, tenant: &Tenant<'_>, holder: &Holder) -> Result<()> {
+    let args = ["uninstall", "leasehold", "--namespace", NAMESPACE, "--timeout=5s"];
+    let output = lab.plane.helm(lab.plane.admin_kubeconfig(), &args, None).await?;
+    ensure!(!output.status.success() && output.stderr.contains("leasehold-drain"), "{}", output.stderr);
+    let status = helm(&lab.plane, &["status", "leasehold"], None).await?;
+    ensure!(status.contains("STATUS: deployed"), "a hook that failed has uninstalled something: {status}");
+    ensure!(policies(lab).await?.len() == 15 && holder.reads().await? == 200, "something is gone already");
+    for kind in ["job", "serviceaccount", "role", "rolebinding", "clusterrole", "clusterrolebinding"] {
+        lab.kubectl(&["delete", kind, "leasehold-drain", "-n", NAMESPACE], None).await?;
+    }
+
     let said = helm(&lab.plane, &["uninstall", "leasehold", "--no-hooks"], None).await?;
     ensure!(said.contains("credentialleases.leasehold.dev"), "it does not say what it keeps: {said}");
     drop(lab.take_operator()?);

@@ -36,7 +36,7 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("pod: {resources: {request: {}}}", &["'request' not allowed"]),
     ("observability: {serviceMonitor: true}", &["/observability/serviceMonitor", "want object"]),
     ("crds: {keep: 'yes'}", &["/crds/keep", "want boolean"]),
-    ("uninstall: {timeout: soon}", &["/uninstall/timeout"]),
+    ("uninstall: {timeoutSeconds: 4m}", &["/uninstall/timeoutSeconds"]),
     ("networkPolicy: {enabled: true}", &["/networkPolicy", "want boolean"]),
 ];
 

@@ -100,6 +100,22 @@ impl Operator {
         self.process.kill().map(drop)
     }
 
+    /// SIGSTOP.
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.process.resume()
+    }
+
+    /// Waits until it has ended by itself; how.
+    pub async fn ended(mut self, patience: Duration) -> Result<std::process::ExitStatus> {
+        let ended = tokio::time::timeout(patience, self.process.wait()).await;
+        ended.with_context(|| format!("it still runs; {}", self.process.log_tail()))?
+    }
+
     /// SIGTERM; how it ended.
     pub async fn terminate(mut self) -> Result<std::process::ExitStatus> {
         self.process.terminate(Duration::from_secs(20)).await
