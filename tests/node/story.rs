@@ -47,7 +47,7 @@ impl<'a> Story<'a> {
                 "ci",
                 "-n",
                 namespace,
-                "--role=requester",
+                "--clusterrole=leasehold-requester",
                 &format!("--serviceaccount={namespace}:ci"),
             ],
         ] {
