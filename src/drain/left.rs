@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::{
-    CredentialLease,
+    Condition, CredentialLease,
     condition::{self, ConditionStatus},
     reasons::{ConditionType, Phase},
 };
@@ -34,6 +34,8 @@ pub(super) struct Left {
     waiting: Vec<String>,
     live: Vec<String>,
     unproven: Vec<String>,
+    /// Dead, and what their workflows did in other systems is not taken back: only an operator tries that on.
+    not_taken_back: Vec<String>,
     unreadable: Vec<String>,
     bindings: Vec<String>,
     pub(super) accounts: Vec<Account>,
@@ -55,7 +57,8 @@ impl Left {
             let phase = lease.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Pending);
             let line = format!("CredentialLease {}: {phase}{}", place(&lease.metadata), why(lease));
             match phase {
-                phase if phase.is_final() => {}
+                phase if phase.is_final() && open(lease, ConditionType::RolledBack).is_none() => {}
+                phase if phase.is_final() => left.not_taken_back.push(line),
                 Phase::Active | Phase::Issuing => left.live.push(line),
                 Phase::Ending => left.unproven.push(line),
                 _ => left.waiting.push(line),
@@ -73,15 +76,16 @@ impl Left {
     }
 
     fn leases(&self) -> impl Iterator<Item = &String> {
-        self.live.iter().chain(&self.unproven).chain(&self.waiting).chain(&self.unreadable)
+        self.live.iter().chain(&self.unproven).chain(&self.not_taken_back).chain(&self.waiting).chain(&self.unreadable)
     }
 
     /// How far it is, in one line.
     pub(super) fn progress(&self) -> String {
         let mut text = format!(
-            "{} live, {} ended and not yet proven, {} waiting; {} accounts, {} RoleBindings",
+            "{} live, {} ended and not yet proven, {} not yet taken back, {} waiting; {} accounts, {} RoleBindings",
             self.live.len(),
             self.unproven.len(),
+            self.not_taken_back.len(),
             self.waiting.len(),
             self.accounts.len(),
             self.bindings.len()
@@ -115,14 +119,15 @@ fn place(metadata: &ObjectMeta) -> String {
     format!("{}/{}", part(&metadata.namespace), part(&metadata.name))
 }
 
-/// What its conditions say about why it is not over: what could not be taken back, else why it is not proven.
-fn why(lease: &CredentialLease) -> String {
+/// A condition that it has, and that is not True.
+fn open(lease: &CredentialLease, kind: ConditionType) -> Option<&Condition> {
     let conditions = lease.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let open = |kind: ConditionType| {
-        condition::find(conditions, kind.as_str())
-            .filter(|c| c.status != ConditionStatus::True && !c.message.is_empty())
-    };
-    let found = open(ConditionType::RolledBack).or_else(|| open(ConditionType::Revoked));
+    condition::find(conditions, kind.as_str()).filter(|condition| condition.status != ConditionStatus::True)
+}
+
+/// What its conditions say about why it is not over: it is not proven, or else something is not taken back.
+fn why(lease: &CredentialLease) -> String {
+    let found = open(lease, ConditionType::Revoked).or_else(|| open(lease, ConditionType::RolledBack));
     found.map(|condition| format!(": {}", condition.message)).unwrap_or_default()
 }
 
@@ -158,18 +163,28 @@ mod tests {
     fn what_is_left_is_named_with_what_its_condition_says() {
         let message = "system ci does not answer: the step cannot be taken back";
         let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-11-24T12:00:00Z"});
+        let proven = json!({"phase": "Revoked", "conditions": [condition("Revoked", "True", ""), condition("RolledBack", "False", message)]});
         let undone = json!({"phase": "Ending", "conditions": [condition("Revoked", "Unknown", "waits"), condition("RolledBack", "False", message)]});
         let found = Found {
-            leases: vec![lease("new", json!(null)), lease("live", json!({"phase": "Active"})), lease("stuck", undone)],
+            leases: vec![
+                lease("new", json!(null)),
+                lease("live", json!({"phase": "Active"})),
+                lease("proven", proven),
+                lease("stuck", undone),
+            ],
             ..Found::default()
         };
         let left = Left::of(&found);
-        assert_eq!(left.progress(), "1 live, 1 ended and not yet proven, 1 waiting; 0 accounts, 0 RoleBindings");
+        assert_eq!(
+            left.progress(),
+            "1 live, 1 ended and not yet proven, 1 not yet taken back, 1 waiting; 0 accounts, 0 RoleBindings"
+        );
         assert_eq!(
             left.lines(),
             [
                 "  CredentialLease ns/live: Active".to_owned(),
-                format!("  CredentialLease ns/stuck: Ending: {message}"),
+                "  CredentialLease ns/stuck: Ending: waits".to_owned(),
+                format!("  CredentialLease ns/proven: Revoked: {message}"),
                 "  CredentialLease ns/new: Pending".to_owned(),
             ]
         );

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use crate::api::names;
-use left::{Found, Left};
+use left::Left;
 use reach::Reach;
-use signs::{Glance, Signs};
+use signs::Signs;
 
 /// Name of the policy that stops everything.
 pub const POLICY: &str = "leasehold-drain";
@@ -79,57 +79,76 @@ pub async fn run(flags: &Drain) -> Result<(), Error> {
 
 async fn drain(reach: &Reach, timeout: Duration) -> Result<(), Error> {
     let begun = Instant::now();
-    let made = reach.stop().await?;
+    let mut course = Course { signs: Signs::new(begun, reach.stop().await?), said: String::new(), hand: None };
     tell(&format!("policy {POLICY} stops everything: nothing more is issued, and what is leased ends"));
-    let mut signs = Signs::new(begun, made);
-    let (mut said, mut by_hand, mut gone_since) = (String::new(), false, None);
-    let mut left = None;
     loop {
-        match look(reach).await {
-            Ok((found, glance)) => {
-                let now = Left::of(&found);
-                signs.saw(&glance, &now.progress(), Instant::now());
-                if now.is_nothing() {
-                    tell("nothing is left: every lease has ended, and that is proven");
-                    return Ok(());
-                }
-                if said != now.progress() {
-                    said = now.progress();
-                    tell(&said);
-                }
-                if !by_hand && signs.silent_for(Instant::now()) > SILENCE {
-                    by_hand = true;
-                    tell("no operator runs: the accounts of leases are deleted here, which ends every token of them");
-                }
-                if by_hand {
-                    for account in &now.accounts {
-                        reach.delete_account(account).await?;
-                    }
-                    gone_since = if now.accounts.is_empty() { gone_since.or(Some(Instant::now())) } else { None };
-                    if gone_since.is_some_and(|at| at.elapsed() > REMEMBERED) {
-                        tell(&by_hand_report(&now));
-                        return Ok(());
-                    }
-                }
-                left = Some(now);
-            }
-            Err(error) => tell(&format!("{error}; it is tried again")),
+        let looked = course.step(reach).await;
+        if matches!(looked, Ok(None)) {
+            return Ok(());
         }
         if begun.elapsed() > timeout {
-            let left = left.unwrap_or_default();
-            return Err(Error::Left {
-                count: left.count(),
-                seconds: timeout.as_secs(),
-                lines: left.lines().join("\n"),
-            });
+            let left = looked?.unwrap_or_default();
+            let lines = left.lines().join("\n");
+            return Err(Error::Left { count: left.count(), seconds: timeout.as_secs(), lines });
         }
-        let leases = left.as_ref().map_or(0, Left::count);
+        let leases = match &looked {
+            Ok(left) => left.as_ref().map_or(0, Left::count),
+            // It may pass, as a restart of the API server does.
+            Err(error) => {
+                tell(&format!("{error}; it is tried again"));
+                0
+            }
+        };
         tokio::time::sleep(LOOK_EVERY + Duration::from_millis(u64::try_from(leases).unwrap_or_default())).await;
     }
 }
 
-async fn look(reach: &Reach) -> Result<(Found, Glance), Error> {
-    Ok((reach.found().await?, reach.glance().await?))
+/// How a drain goes on.
+struct Course {
+    signs: Signs,
+    /// The progress that was told last.
+    said: String,
+    /// Set once it is concluded that no operator runs.
+    hand: Option<Hand>,
+}
+
+/// What is done where no operator runs.
+#[derive(Default)]
+struct Hand {
+    /// Since when no account has been there.
+    gone: Option<Instant>,
+}
+
+impl Course {
+    /// One look, and what follows from it; what is left, `None`: it is over.
+    async fn step(&mut self, reach: &Reach) -> Result<Option<Left>, Error> {
+        let (found, glance) = (reach.found().await?, reach.glance().await?);
+        let left = Left::of(&found);
+        let progress = left.progress();
+        self.signs.saw(&glance, &progress, Instant::now());
+        if left.is_nothing() {
+            tell("nothing is left: every lease has ended, that is proven, and what workflows did is taken back");
+            return Ok(None);
+        }
+        if self.said != progress {
+            tell(&progress);
+            self.said = progress;
+        }
+        if self.hand.is_none() && self.signs.silent_for(Instant::now()) > SILENCE {
+            self.hand = Some(Hand::default());
+            tell("no operator runs: the accounts of leases are deleted here, which ends every token of them");
+        }
+        let Some(hand) = &mut self.hand else { return Ok(Some(left)) };
+        for account in &left.accounts {
+            reach.delete_account(account).await?;
+        }
+        hand.gone = if left.accounts.is_empty() { hand.gone.or(Some(Instant::now())) } else { None };
+        if hand.gone.is_some_and(|at| at.elapsed() > REMEMBERED) {
+            tell(&by_hand_report(&left));
+            return Ok(None);
+        }
+        Ok(Some(left))
+    }
 }
 
 /// What a drain without an operator leaves behind, and why it harms nobody.

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     api::{CredentialLease, CredentialLeasePolicy, names},
     cli::stop::policy::{Scope, policy},
-    cluster::{client, lead::Lead},
+    cluster::{client, fence, lead::Lead},
     runtime::{clock::Clock, metrics::Metrics},
 };
 
@@ -101,9 +101,9 @@ impl Reach {
         let there = within(accounts.list_metadata(&ours)).await;
         let there = there.map_err(|e| failed("accounts of leases cannot be listed", e))?;
         found.accounts = there.items.into_iter().map(|object| object.metadata).collect();
-        let bound = within(bindings.list_metadata(&ours)).await;
+        let bound = within(bindings.list(&ours)).await;
         let bound = bound.map_err(|e| failed("RoleBindings of leases cannot be listed", e))?;
-        found.bindings = bound.items.into_iter().map(|object| object.metadata).collect();
+        found.bindings = bound.items.into_iter().filter(is_of_a_lease).map(|object| object.metadata).collect();
         Ok(found)
     }
 
@@ -150,6 +150,13 @@ impl Reach {
         let there = within(api.get_metadata_opt(names::ISSUING_NAMESPACE)).await;
         Ok(there.map_err(|e| failed("namespace leasehold-leases cannot be read", e))?.is_some())
     }
+}
+
+/// Whoever may write RoleBindings can give one our label; only the operator can make one for the account of a lease, or in the
+/// issuing namespace.
+fn is_of_a_lease(binding: &RoleBinding) -> bool {
+    let issuing = binding.metadata.namespace.as_deref() == Some(names::ISSUING_NAMESPACE);
+    fence::lease_of(&binding.metadata).is_some_and(|lease| issuing || fence::is_for(binding, &lease))
 }
 
 /// The answer, if it comes in time.

@@ -1,7 +1,8 @@
 //! The audit stream: one JSON line a record on standard output, with the same hashes as the histories in the statuses.
 //!
-//! At least once: after a start, records of the last hour are told again with `"replayed": true`, because the process before
-//! may have died between a status write and its line. `uid`, `seq` and `hash` tell which lines are the same.
+//! At least once, and only by the replica that leads: when one begins to lead, records of the last hour are told again with
+//! `"replayed": true`, because the process before may have died between a status write and its line. `uid`, `seq` and `hash` tell
+//! which lines are the same.
 
 use std::{io::Write, sync::mpsc};
 

@@ -35,7 +35,8 @@ pub fn page() -> String {
     }
     out.push_str(
         "\nWhat to watch: `leasehold_overdue_ends` above 0 for more than a few seconds (an end is not getting through), \
-         `leasehold_policies_enforced` 0 (nothing is issued), `leasehold_visit_panics_total` rising (a bug: please report it).\n",
+         `leasehold_policies_enforced` 0 (nothing is issued), the max of `leasehold_leading` over replicas 0 (nobody leads: leases end by \
+         their backstop only), `leasehold_visit_panics_total` rising (a bug: please report it).\n",
     );
     out
 }
