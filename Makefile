@@ -64,7 +64,7 @@ package: ## the plugin as an archive, with checksums: target/dist/; FROM=<direct
 .PHONY: test
 test: tools ## everything that must hold: format, lints, generated files, all tests
 	$(call step,format,cargo fmt --all --check)
-	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults -- -D warnings)
+	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults --test node -- -D warnings)
 	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
 	$(call step,charts/ is what config/ says,cargo run --quiet --bin chartgen -- charts/leasehold/files --check)
 	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
@@ -79,6 +79,23 @@ faults: tools ## faults at every call of the operator, a sample in under 12 minu
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults
+
+# The word for where it is skipped; nothing where it runs. A kubelet needs root; containerd and buildah come from Debian's packages.
+NO_NODE := $(if $(filter-out 0,$(shell id -u)),it needs root,$(if $(shell command -v apt-get),,it needs apt-get))
+
+.PHONY: test-node
+test-node: tools ## the image in pods of a real node, with Helm: installed, used, upgraded, rolled back, taken away. Needs root and Debian
+ifneq ($(NO_NODE),)
+	@echo 'test-node: skipped: $(NO_NODE)'
+else
+	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
+	$(call step,build,cargo test --test node --no-run)
+	@cargo test --quiet --test node
+endif
+
+.PHONY: image
+image: tools ## the image where there is no container engine: target/image/leasehold.tar; NAME=registry/repository:tag
+	$(call step,image,LEASEHOLD_COMMIT='$(COMMIT)' cargo run --quiet --package leasehold-harness --bin image -- $(NAME))
 
 .PHONY: generate
 generate: tools ## writes crds/ and docs/reference/ from the code, and the chart's files from config/

@@ -1,4 +1,4 @@
-// Command controlplane is etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl in one executable.
+// Command controlplane is etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet and kubectl in one executable.
 //
 // The name it is started by (a link) selects the component; started as itself, the first argument does:
 //
@@ -7,6 +7,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -26,6 +27,7 @@ import (
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // exitWithStdin is set by the test harness, which holds the other end of our stdin and never writes to it.
@@ -40,6 +42,7 @@ var applets = map[string]func(){
 	"kube-controller-manager": func() { os.Exit(cli.Run(controllermanager.NewControllerManagerCommand())) },
 	"kube-scheduler":          func() { os.Exit(cli.Run(scheduler.NewSchedulerCommand())) },
 	"kubectl":                 runKubectl,
+	"kubelet":                 func() { os.Exit(cli.Run(kubelet.NewKubeletCommand(context.Background()))) },
 }
 
 func main() {

@@ -21,6 +21,7 @@
 //! | [`assets`] | finds, or builds and caches, the executables |
 //! | [`ControlPlane`] | one running control plane: users, kubectl, faults |
 //! | [`AuditLog`] | what the API server was asked, typed |
+//! | [`node`] | a node that really runs pods, and the images for it |
 //! | [`OpenBao`] | a secrets store that lets the operator in |
 //! | [`Process`] | a child process; tests start the operator with it |
 //! | [`Other`] | another system, which does what it is told |
@@ -32,6 +33,7 @@ pub mod assets;
 mod audit;
 mod eventually;
 mod identity;
+pub mod node;
 mod openbao;
 mod other;
 mod pki;

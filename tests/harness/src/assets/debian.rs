@@ -43,11 +43,20 @@ pub async fn debian_unpacked(program: &str, package: &str) -> Result<PathBuf> {
     if let Some(path) = found(program) {
         return Ok(path);
     }
-    ensure!(
-        found("apt-get").is_some() && found("dpkg-deb").is_some(),
-        "{program} is not on this machine: install it first (Debian: apt-get install {package})"
-    );
-    let unpacked = cache::entry("debian", package, |scratch| async move {
+    let unpacked = debian_files(package).await.with_context(|| {
+        format!("{program} is not on this machine: install it first (Debian: apt-get install {package})")
+    })?;
+    let path = PLACES.iter().map(|place| unpacked.join(&place[1..]).join(program)).find(|path| path.is_file());
+    path.with_context(|| format!("the package {package} has no program {program}"))
+}
+
+/// The files of the Debian package `package`, unpacked into `${XDG_CACHE_HOME:-$HOME/.cache}/leasehold/debian/`, once. Nothing is
+/// installed: the machine stays as it is, and no service starts. What it depends on must be there.
+///
+/// # Errors
+/// Where there is no apt-get, or it finds no such package: the error carries what it said.
+pub async fn debian_files(package: &str) -> Result<PathBuf> {
+    cache::entry("debian", package, |scratch| async move {
         progress::while_waiting(
             &format!("fetching {package}"),
             "usually under a minute, once",
@@ -56,9 +65,7 @@ pub async fn debian_unpacked(program: &str, package: &str) -> Result<PathBuf> {
         .await?;
         Ok(())
     })
-    .await?;
-    let path = PLACES.iter().map(|place| unpacked.join(&place[1..]).join(program)).find(|path| path.is_file());
-    path.with_context(|| format!("the package {package} has no program {program}"))
+    .await
 }
 
 async fn unpack(package: &str, into: &Path) -> Result<()> {

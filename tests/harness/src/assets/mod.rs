@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-pub use debian::{debian_program, debian_unpacked};
+pub use debian::{debian_files, debian_program, debian_unpacked};
 pub use module::go_module;
 pub use published::files_of_module;
 pub use tool::go_tool;
@@ -47,13 +47,21 @@ pub enum Program {
     KubeControllerManager,
     /// Places pods on nodes.
     KubeScheduler,
+    /// Runs the pods of a node.
+    Kubelet,
     /// The command line.
     Kubectl,
 }
 
 impl Program {
-    const ALL: [Self; 5] =
-        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::KubeScheduler, Self::Kubectl];
+    const ALL: [Self; 6] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubelet,
+        Self::Kubectl,
+    ];
 
     /// The file name of the executable.
     #[must_use]
@@ -63,6 +71,7 @@ impl Program {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
             Self::Kubectl => "kubectl",
         }
     }

@@ -38,7 +38,7 @@ impl Component {
     /// What `options` ask for, in the order of starting.
     pub(super) fn wanted(options: &Options) -> Vec<Self> {
         let mut wanted = vec![Self::Etcd, Self::Apiserver, Self::ControllerManager];
-        if options.scheduler || options.kwok_nodes > 0 {
+        if options.scheduler || options.has_nodes() {
             wanted.push(Self::Scheduler);
         }
         if options.kwok_nodes > 0 {

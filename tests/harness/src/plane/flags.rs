@@ -19,8 +19,13 @@ const CONTROLLERS: &[&str] = &[
 ];
 
 /// What rolls workloads out, where there are nodes to run them.
-const WORKLOAD_CONTROLLERS: &[&str] =
-    &["deployment-controller", "replicaset-controller", "statefulset-controller", "daemonset-controller"];
+const WORKLOAD_CONTROLLERS: &[&str] = &[
+    "deployment-controller",
+    "replicaset-controller",
+    "statefulset-controller",
+    "daemonset-controller",
+    "disruption-controller",
+];
 
 /// Documentation address (RFC 5737). The API server insists on one that is not loopback and, without the endpoint
 /// reconciler, does nothing with it.
@@ -65,13 +70,17 @@ fn apiserver(dir: &RunDir, ports: Ports, options: &Options) -> Vec<String> {
         format!("--service-account-key-file={}", dir.service_account_public_key().display()),
         format!("--service-account-signing-key-file={}", dir.service_account_key().display()),
         "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-        "--authorization-mode=RBAC".to_owned(),
+        // A list, which a second flag would only lengthen.
+        format!("--authorization-mode={}", if options.real_node { "Node,RBAC" } else { "RBAC" }),
         format!("--audit-policy-file={}", dir.audit_policy().display()),
         format!("--audit-log-path={}", dir.audit_log().display()),
         // Megabytes. The default of 100 would rotate the file under the reader's cursor.
         "--audit-log-maxsize=100000".to_owned(),
     ];
-    if options.kwok_nodes > 0 {
+    if options.real_node {
+        flags.extend(apiserver_of_a_real_node(dir));
+    }
+    if options.has_nodes() {
         // Else a new Node is tainted not-ready until a node-lifecycle-controller says otherwise, and we run none.
         flags.push("--disable-admission-plugins=TaintNodesByCondition".to_owned());
     }
@@ -82,8 +91,19 @@ fn apiserver(dir: &RunDir, ports: Ports, options: &Options) -> Vec<String> {
     flags
 }
 
+/// Reached by pods at the Service's address, and reaching the kubelet for logs and exec.
+fn apiserver_of_a_real_node(dir: &RunDir) -> [String; 5] {
+    [
+        "--bind-address=0.0.0.0".to_owned(),
+        "--allow-privileged=true".to_owned(),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        format!("--kubelet-client-certificate={}", dir.kubelet_client_certificate().display()),
+        format!("--kubelet-client-key={}", dir.kubelet_client_key().display()),
+    ]
+}
+
 fn controller_manager(dir: &RunDir, options: &Options) -> Vec<String> {
-    let workloads = if options.kwok_nodes > 0 { WORKLOAD_CONTROLLERS } else { &[] };
+    let workloads = if options.has_nodes() { WORKLOAD_CONTROLLERS } else { &[] };
     let controllers = [CONTROLLERS, workloads].concat().join(",");
     let mut flags = client_of_the_apiserver(dir, Component::ControllerManager);
     flags.extend([

@@ -91,6 +91,11 @@ impl ControlPlane {
         self.dir.service_account_key()
     }
 
+    /// The authority's certificate, in a file.
+    pub(crate) fn authority_file(&self) -> PathBuf {
+        self.dir.authority()
+    }
+
     /// What the API server was asked.
     #[must_use]
     pub fn audit(&self) -> AuditLog {

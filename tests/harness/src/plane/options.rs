@@ -11,6 +11,10 @@ pub struct Options {
     /// Deployments, StatefulSets, DaemonSets and Jobs run to the end. A pod with the annotation `test/hold` never
     /// becomes ready.
     pub kwok_nodes: usize,
+    /// For a [`Node`](crate::node::Node), which really runs pods: its kubelet may do what a kubelet may, the API server is where
+    /// pods look for it, and the scheduler and the workload controllers run. Only in a program that is
+    /// [isolated](crate::node::isolate).
+    pub real_node: bool,
     /// More flags for the API server, after our own: a flag with one value counts the last time it is given, one with a
     /// list gathers them.
     pub extra_apiserver_args: Vec<String>,
@@ -20,4 +24,11 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Keep running past our exit, once [detached](super::ControlPlane::detach).
     pub detached: bool,
+}
+
+impl Options {
+    /// Whether anything schedules pods, and so workloads roll out.
+    pub(super) const fn has_nodes(&self) -> bool {
+        self.real_node || self.kwok_nodes > 0
+    }
 }

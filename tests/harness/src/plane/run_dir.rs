@@ -145,6 +145,14 @@ impl RunDir {
         self.pki().join("server.key")
     }
 
+    pub fn kubelet_client_certificate(&self) -> PathBuf {
+        self.pki().join("kubelet-client.crt")
+    }
+
+    pub fn kubelet_client_key(&self) -> PathBuf {
+        self.pki().join("kubelet-client.key")
+    }
+
     pub fn service_account_public_key(&self) -> PathBuf {
         self.pki().join("service-account.pub")
     }

@@ -15,6 +15,7 @@ use super::users::Credentials;
 use super::watchdog::Watchdog;
 use super::{Component, ControlPlane, Options, Ports, nodes, ports, ready, sweep};
 use crate::assets::{self, Program};
+use crate::node::APISERVER_PORT;
 use crate::pki::{self, Authority};
 use crate::process::{Lifetime, Process};
 
@@ -58,6 +59,7 @@ impl ControlPlane {
     /// One start. On an error the processes are killed, and the directory stays for its logs.
     async fn start_in(dir: RunDir, options: Options, ports: Ports) -> Result<Self> {
         let authority = Authority::generate()?;
+        let ports = if options.real_node { Ports { apiserver: APISERVER_PORT, ..ports } } else { ports };
         let endpoint = Endpoint::new(ports.apiserver, &authority);
         let mut plane = Self {
             running: BTreeMap::new(),
@@ -112,12 +114,15 @@ impl ControlPlane {
             "10.0.0.1",
         ])?;
         let service_account = pki::service_account_keys()?;
+        let kubelet_client = self.authority.user("kube-apiserver-kubelet-client", &[MASTERS])?;
         for (path, content) in [
             (self.dir.authority(), self.ca_pem()),
             (self.dir.server_certificate(), &server.public),
             (self.dir.server_key(), &server.private),
             (self.dir.service_account_public_key(), &service_account.public),
             (self.dir.service_account_key(), &service_account.private),
+            (self.dir.kubelet_client_certificate(), &kubelet_client.public),
+            (self.dir.kubelet_client_key(), &kubelet_client.private),
             (self.dir.audit_policy(), AUDIT_POLICY),
             (self.dir.kwok_stages(), nodes::STAGES),
         ] {
