@@ -232,7 +232,7 @@ async fn uninstall(lab: &Lab, tenant: &Tenant<'_>, holder: &Holder) -> Result<()
     ensure!(status.contains("STATUS: uninstalling"), "{status}");
     ensure!(policies(lab).await?.len() == 15 && holder.reads().await? == 200, "something is gone already");
     for kind in ["job", "serviceaccount", "role", "rolebinding", "clusterrole", "clusterrolebinding"] {
-        lab.kubectl(&["delete", kind, "leasehold-drain", "-n", NAMESPACE], None).await?;
+        lab.kubectl(&["delete", kind, "leasehold-drain", "-n", NAMESPACE, "--ignore-not-found"], None).await?;
     }
 
     let said = helm(&lab.plane, &["uninstall", "leasehold", "--no-hooks"], None).await?;
