@@ -67,7 +67,8 @@ fn every_command_of_the_documentation_runs() {
             );
         }
         // The Deployment becomes ready on a node of KWOK's; who does its work is the operator beside it.
-        let lab = Lab::start(Options { kwok_nodes: 1, ..Options::default() }, &[]).await?;
+        let options = Options { kwok_nodes: 1, ..Options::default() };
+        let lab = Lab::start(options, &["--leader-election=true"]).await?;
         let desk = Desk::set(&lab).await?;
         let mut wrong = vec![];
         for page in &pages {
@@ -76,6 +77,7 @@ fn every_command_of_the_documentation_runs() {
                 wrong.push(format!("{}: {error:#}", page.path));
                 clean(&lab).await?;
             }
+            desk.tidy()?;
             println!("{}: {} commands, {} s", page.path, page.commands().len(), begun.elapsed().as_secs());
         }
         ensure!(wrong.is_empty(), "{}\n\n({ADVICE})", wrong.join("\n\n"));

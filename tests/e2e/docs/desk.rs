@@ -27,6 +27,17 @@ pub struct Desk {
 }
 
 impl Desk {
+    /// Takes away what a page has written: the next one begins as its reader would.
+    pub fn tidy(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "kubeconfig") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
     pub async fn set(lab: &Lab) -> Result<Self> {
         let directory = lab.plane.dir().join("docs");
         let bin = directory.join("bin");

@@ -56,8 +56,10 @@ fn a_job_waits_longer_than_its_token_lives() {
         // The token it asked with has expired, and no API server remembers it: 8 s, and 10 s.
         tokio::time::sleep(Duration::from_secs(20)).await;
         let lead = ground.lead("lead-late").await?;
-        lead.lease(&["approve", &name, "--reason", "agreed", "--yes"]).await?.ended(0, "")?;
-        said(child).await?.ended(0, ": revoked")?;
+        let approved = lead.lease(&["approve", &name, "--reason", "agreed", "--yes"]).await?;
+        let job = said(child).await?;
+        approved.ended(0, "").with_context(|| format!("the job said {job:?}"))?;
+        job.ended(0, ": revoked")?;
         ensure!(ground.deployed().await?.ends_with(":patient"), "it did not deploy");
         Ok::<_, anyhow::Error>(())
     });
