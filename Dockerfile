@@ -10,10 +10,10 @@ FROM docker.io/library/rust:1.95-alpine AS build
 RUN apk add --no-cache ca-certificates musl-dev
 WORKDIR /src
 COPY . .
-# What --version says: --build-arg COMMIT="$(git rev-parse --short=12 HEAD)"
-ARG COMMIT
+# The commit that --version names; .git is not in the build: --build-arg LEASEHOLD_COMMIT=$(git rev-parse --short=12 HEAD)
+ARG LEASEHOLD_COMMIT
 # No path of the build is in the executables.
-ENV LEASEHOLD_COMMIT=$COMMIT RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=/cargo"
+ENV RUSTFLAGS="--remap-path-prefix=/usr/local/cargo=/cargo"
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --package leasehold --bin leasehold --bin kubectl-lease \
     && mkdir -p /image/etc/ssl/certs \

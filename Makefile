@@ -7,6 +7,22 @@ SHELL := bash
 # Where rustup and Go's own installer put them, for shells that were not told.
 export PATH := $(HOME)/.cargo/bin:/usr/local/go/bin:$(HOME)/go/bin:$(PATH)
 
+# What the executables say they were built from.
+COMMIT = $(shell git rev-parse --short=12 HEAD 2>/dev/null)$(shell test -z "$$(git status --porcelain 2>/dev/null)" || echo -dirty)
+
+# Tools that crates.io has, each built once for all checkouts. Unoptimised: they run for seconds and would be built for minutes.
+CARGO_TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leasehold/cargo-tools
+# $(call cargo_tool,name,version,features)
+define cargo_tool
+$(CARGO_TOOLS)/$(1)-$(2)/bin/$(1):
+	@echo 'building $(1) $(2), once'
+	@cargo install --quiet --debug --locked --no-default-features $(3) --root $(CARGO_TOOLS)/$(1)-$(2) $(1)@$(2)
+$(1) := $(CARGO_TOOLS)/$(1)-$(2)/bin/$(1)
+endef
+$(eval $(call cargo_tool,mdbook,0.5.4,--features search))
+$(eval $(call cargo_tool,cargo-deny,0.20.2,))
+$(eval $(call cargo_tool,cargo-cyclonedx,0.5.9,))
+
 # $(call step,what,command): says which step runs, and how long it took.
 define step
 @printf '\n==> %s\n' '$(1)'; begun=$$SECONDS; \
@@ -29,7 +45,20 @@ demo-down: tools ## ends what `make demo` left running
 
 .PHONY: build
 build: tools ## the operator and the plugin, optimised: target/release/leasehold and target/release/kubectl-lease
-	$(call step,build,cargo build --release --bin leasehold --bin kubectl-lease)
+	$(call step,build,LEASEHOLD_COMMIT=$(COMMIT) cargo build --release --locked --bin leasehold --bin kubectl-lease)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PLATFORM := linux-$(shell uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+FROM := target/release
+INTO := target/dist
+
+# The same executable of the same commit makes the same archive, byte for byte: no owners, no clock.
+.PHONY: package
+package: ## the plugin as an archive, with checksums: target/dist/; FROM=<directory of the executable> PLATFORM=linux-arm64
+	@mkdir -p $(INTO)
+	@tar --format=ustar --owner=0 --group=0 --numeric-owner --mode=a+rX,u+w,go-w --mtime=@$$(git log -1 --format=%ct) \
+		-c -C $(abspath $(FROM)) kubectl-lease -C $(CURDIR) LICENSE | gzip -n > $(INTO)/kubectl-lease-$(VERSION)-$(PLATFORM).tar.gz
+	@cd $(INTO) && sha256sum kubectl-lease-$(VERSION)-*.tar.gz | tee SHA256SUMS
 
 # One test at a time: they measure when a holder is refused, and two control planes on two cores would measure each other.
 .PHONY: test
@@ -39,6 +68,9 @@ test: tools ## everything that must hold: format, lints, generated files, all te
 	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
 	$(call step,charts/ is what config/ says,cargo run --quiet --bin chartgen -- charts/leasehold/files --check)
 	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
+	$(call step,licences and sources of what others wrote,$(MAKE) --no-print-directory deny)
+	$(call step,the book,$(MAKE) --no-print-directory book)
+	$(call step,bill of materials,$(MAKE) --no-print-directory sbom)
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,tests,RUST_TEST_THREADS=1 cargo test --workspace)
 
@@ -71,6 +103,40 @@ generate: tools ## writes crds/ and docs/reference/ from the code, and the chart
 	$(call step,charts/leasehold/files/,cargo run --quiet --bin chartgen -- charts/leasehold/files)
 	$(call step,charts/leasehold/README.md,cargo run --quiet --package leasehold-harness --bin tool -- helm-docs --log-level warning --chart-search-root charts --sort-values-order file)
 	$(call step,docs/reference/,cargo run --quiet --bin docgen -- docs/reference)
+
+.PHONY: deny
+deny: $(cargo-deny) ## licences, bans and sources of dependencies, as deny.toml allows them
+	@PATH="$(dir $(cargo-deny)):$$PATH" cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+# What pages link to beside docs/ lies beside the book: files as they are, directories with an index, Markdown as text.
+.PHONY: book
+book: $(mdbook) ## docs/ as a book: target/book/docs/index.html
+	@rm -rf target/book
+	@$(mdbook) build
+	@cp -r $(wildcard *.md Dockerfile LICENSE config crds charts) target/book/
+	@cd target/book && find . -path ./docs -prune -o -name '*.md' -print | while read -r page; do \
+		{ printf '<!doctype html><meta charset="utf-8"><title>%s</title><pre style="white-space: pre-wrap">' "$$page"; \
+		sed 's/&/\&amp;/g; s/</\&lt;/g' "$$page"; } > "$${page%.md}.html"; done
+	@cd target/book && find $(wildcard config crds charts) -type d | while read -r directory; do \
+		{ printf '<!doctype html><meta charset="utf-8"><title>%s</title><ul>' "$$directory"; \
+		ls "$$directory" | sed 's/.*/<li><a href="&">&<\/a>/'; } > "$$directory/index.html"; done
+
+# Made in a copy: the tool writes beside every Cargo.toml. No clock, no random serial number and no path: made again, it is the same.
+SBOM := target/sbom
+.PHONY: sbom
+sbom: $(cargo-cyclonedx) ## what is in the executables of the image, as CycloneDX: target/sbom/; TARGET=aarch64-unknown-linux-musl
+	@rm -rf target/sbom.tree && mkdir -p target/sbom.tree $(SBOM)
+	@tar -c Cargo.toml Cargo.lock src tests | tar -x -C target/sbom.tree
+	@cd target/sbom.tree && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH="$(dir $(cargo-cyclonedx)):$$PATH" cargo cyclonedx --quiet \
+		--format json --spec-version 1.5 --describe binaries --target $(or $(TARGET),x86_64-unknown-linux-musl)
+	@for name in leasehold kubectl-lease; do \
+		sed -e 's|path+file://$(CURDIR)/target/sbom.tree#|path+file:///#|g' -e '/"serialNumber":/d' \
+		target/sbom.tree/$${name}_bin.cdx.json > $(SBOM)/$$name.cdx.json; done
+	@rm -rf target/sbom.tree
+
+.PHONY: release-notes
+release-notes: ## the notes of one version out of CHANGELOG.md; VERSION=0.1.0, or Unreleased
+	@awk -v version='$(VERSION)' 'index($$0, "## [" version "]") == 1 {inside = 1; next} /^## \[/ {inside = 0} inside && (NF || seen) {seen = 1; print} END {if (!seen) {print "no section [" version "] in CHANGELOG.md" > "/dev/stderr"; exit 1}}' CHANGELOG.md
 
 .PHONY: tools
 tools:

@@ -18,6 +18,7 @@
 //! - [`runtime`]: the process
 //! - [`drain`]: `leasehold drain`, before a removal
 //! - [`cli`]: `kubectl lease`, the plugin's commands
+//! - [`version`]: which Leasehold this is
 
 pub mod api;
 pub mod cli;
@@ -28,3 +29,4 @@ pub mod drain;
 pub mod runtime;
 pub mod schema;
 pub mod systems;
+pub mod version;

@@ -16,7 +16,7 @@ macro_rules! words {
 
             /// As it is written in a status.
             #[must_use]
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant)),+ }
             }
 

@@ -140,6 +140,9 @@ fn global(words: &[OsString]) -> Global {
         namespace: value("--namespace", Some("-n")),
         context: value("--context", None),
         kubeconfig: value("--kubeconfig", None).map(PathBuf::from),
+        impersonate: value("--as", None),
+        // Completion only looks: what it may not see, it does not offer.
+        impersonate_groups: vec![],
         no_color: true,
     }
 }

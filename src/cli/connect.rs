@@ -37,6 +37,12 @@ pub struct Global {
     /// The kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's own account.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
     pub kubeconfig: Option<PathBuf>,
+    /// Whom to impersonate, where you have the right to: a user, or system:serviceaccount:NAMESPACE:NAME.
+    #[arg(long = "as", global = true, value_name = "USERNAME", help_heading = "Connection")]
+    pub impersonate: Option<String>,
+    /// A group to impersonate with --as; may be repeated.
+    #[arg(long = "as-group", global = true, value_name = "GROUP", help_heading = "Connection")]
+    pub impersonate_groups: Vec<String>,
     /// No colour, also on a terminal (as does $NO_COLOR).
     #[arg(long, global = true, help_heading = "Output")]
     pub no_color: bool,
@@ -70,11 +76,25 @@ pub async fn connect(global: &Global) -> Result<Cluster, Failure> {
         };
         Config::infer().await.map_err(nowhere)?
     };
+    impersonate(&mut config, global)?;
     // Whoever waits for a command wants to know soon that nobody answers.
     config.connect_timeout = Some(Duration::from_secs(10));
     let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config.clone()).map_err(Failure::from)?;
     Ok(Cluster { client, config, namespace })
+}
+
+/// As kubectl does: the flags take the place of whom the kubeconfig impersonates, and the API server asks whether the caller may.
+fn impersonate(config: &mut Config, global: &Global) -> Result<(), Failure> {
+    let Some(user) = &global.impersonate else {
+        let alone = !global.impersonate_groups.is_empty();
+        return if alone { Err(Failure::Usage("--as-group needs --as".into())) } else { Ok(()) };
+    };
+    let to = &mut config.auth_info;
+    to.impersonate = Some(user.clone());
+    to.impersonate_groups = Some(global.impersonate_groups.clone());
+    (to.impersonate_uid, to.impersonate_user_extra) = (None, None);
+    Ok(())
 }
 
 impl Cluster {
@@ -97,5 +117,31 @@ impl Cluster {
             pod_name: extra("authentication.kubernetes.io/pod-name"),
             credential_id: extra("authentication.kubernetes.io/credential-id"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_take_the_place_of_whom_the_kubeconfig_impersonates() {
+        let kubeconfig = || {
+            let mut config = Config::new("https://api.example.com:6443/".parse().unwrap());
+            config.auth_info.impersonate = Some("a".into());
+            config.auth_info.impersonate_uid = Some("7".into());
+            config.auth_info.impersonate_groups = Some(vec!["g".into()]);
+            config
+        };
+        let mut config = kubeconfig();
+        impersonate(&mut config, &Global::default()).unwrap();
+        assert_eq!(config.auth_info.impersonate.as_deref(), Some("a"));
+        let global = Global { impersonate: Some("b".into()), ..Global::default() };
+        impersonate(&mut config, &global).unwrap();
+        let to = &config.auth_info;
+        assert_eq!((to.impersonate.as_deref(), to.impersonate_uid.as_deref()), (Some("b"), None));
+        assert_eq!(to.impersonate_groups.as_deref(), Some(&[][..]), "nobody keeps the groups of somebody else");
+        let global = Global { impersonate_groups: vec!["g".into()], ..Global::default() };
+        assert!(matches!(impersonate(&mut kubeconfig(), &global), Err(Failure::Usage(_))));
     }
 }

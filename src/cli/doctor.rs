@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt, api::ListParams, client::Body};
 use super::{
     connect::{Cluster, Global, connect},
     exit::Failure,
-    fetch,
+    fetch, operator,
     output::{self, Format, Hue, Style, Table},
     view::text::safe,
 };
@@ -74,8 +74,9 @@ async fn look(cluster: &Cluster, version: (String, String)) -> Seeing {
             every(Api::all(client.clone()), &everything),
         )
     };
-    let single =
-        async { tokio::join!(clocks(cluster), kinds(cluster), namespaces(cluster), operator(cluster), flow(cluster)) };
+    let single = async {
+        tokio::join!(clocks(cluster), kinds(cluster), namespaces(cluster), deployment(cluster), flow(cluster))
+    };
     let ((policies, admission, cluster_bindings, bindings, lifecycles, guards, systems), single) =
         tokio::join!(lists, single);
     let (clocks, kinds, namespaces, operator, flow) = single;
@@ -142,9 +143,8 @@ async fn namespaces(cluster: &Cluster) -> Seen<Vec<String>> {
     Ok(there)
 }
 
-async fn operator(cluster: &Cluster) -> Seen<Option<Deployment>> {
-    let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), names::OPERATOR_NAMESPACE);
-    Ok(api.get_opt(names::OPERATOR_ACCOUNT).await?)
+async fn deployment(cluster: &Cluster) -> Seen<Option<Deployment>> {
+    Ok(operator::deployment(cluster).await?)
 }
 
 async fn flow(cluster: &Cluster) -> Seen<bool> {

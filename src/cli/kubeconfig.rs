@@ -129,7 +129,7 @@ mod tests {
     fn a_kubeconfig_holds_no_credential_and_says_who_mints() {
         let mut config = Config::new("https://api.example.com:6443/".parse().unwrap());
         config.root_cert = Some(vec![vec![1, 2, 3]]);
-        let origin = Origin { kubeconfig: None, variable: "/home/a/.kube/x".into(), context: Some("prod".into()) };
+        let origin = Origin { variable: "/home/a/.kube/x".into(), context: Some("prod".into()), ..Origin::default() };
         let value = render(&config, &origin, &waiting(|_| {}), "/usr/bin/kubectl-lease");
         let cluster = &value["clusters"][0]["cluster"];
         assert_eq!(cluster["server"], "https://api.example.com:6443");

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::{
     connect::{Global, connect},
+    csv,
     exit::Failure,
     fetch,
     output::{self, Format, Hue, Style, Table},
@@ -64,7 +65,7 @@ pub async fn run(global: &Global, flags: &List) -> Result<u8, Failure> {
             Ok(())
         }
         None => output::emit(&table(&leases, fetch::now(), flags.all_namespaces, style)),
-        Some(Format::Csv) => output::emit(&csv(&leases)),
+        Some(Format::Csv) => output::emit(&rows(&leases)),
         Some(format) => output::emit(&output::objects(format, &leases)?),
     }?;
     Ok(0)
@@ -105,9 +106,9 @@ fn row(lease: &CredentialLease, now: Time, style: Style) -> [String; 7] {
 }
 
 /// As comma-separated values (RFC 4180), with points in time as they are.
-fn csv(leases: &[CredentialLease]) -> String {
+fn rows(leases: &[CredentialLease]) -> String {
     let head = "namespace,name,lifecycle,requester,phase,created,issued,expires,ended,endReason,evidence,approvals,grants,reason,ticket\r\n";
-    leases.iter().fold(head.to_owned(), |mut out, lease| {
+    leases.iter().fold(head.to_owned(), |out, lease| {
         let status = lease.status.clone().unwrap_or_default();
         let time = |time: Option<Time>| time.map(|t| t.to_string()).unwrap_or_default();
         let cells = [
@@ -127,16 +128,8 @@ fn csv(leases: &[CredentialLease]) -> String {
             lease.spec.reason.clone(),
             lease.spec.ticket.clone().unwrap_or_default(),
         ];
-        out.push_str(&cells.map(|cell| cell_of(&cell)).join(","));
-        out.push_str("\r\n");
-        out
+        out + &csv::record(&cells)
     })
-}
-
-/// One cell. What a spreadsheet would take for a formula is kept from being one: reasons are their requesters' texts.
-fn cell_of(text: &str) -> String {
-    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 #[cfg(test)]
@@ -159,7 +152,7 @@ rollout  payments-deployer  system:serviceaccount:payments:ci  AwaitingApproval 
     #[test]
     fn a_reason_is_no_formula() {
         let lease = waiting(|lease| lease["spec"]["reason"] = "=HYPERLINK(\"http://x\"),1".into());
-        let text = csv(&[lease]);
+        let text = rows(&[lease]);
         assert!(text.ends_with(",0 of 2,deploy,\"'=HYPERLINK(\"\"http://x\"\"),1\",CHG-1234\r\n"), "{text}");
     }
 }

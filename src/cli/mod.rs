@@ -9,6 +9,7 @@ pub mod complete;
 pub mod completion;
 pub mod connect;
 pub mod credential;
+pub mod csv;
 pub mod decide;
 pub mod doctor;
 pub mod exit;
@@ -19,11 +20,13 @@ pub mod interrupt;
 pub mod kubeconfig;
 pub mod list;
 pub mod mint;
+pub mod operator;
 pub mod origin;
 pub mod output;
 pub mod own_pod;
 pub mod progress;
 pub mod reference;
+pub mod report;
 pub mod request;
 pub mod revoke;
 pub mod run;
@@ -31,6 +34,7 @@ pub mod show;
 pub mod standing;
 pub mod stop;
 pub mod token;
+pub mod version;
 pub mod view;
 pub mod wanted;
 pub mod watch;
@@ -45,7 +49,7 @@ const ABOUT: &str = "Ask for short-lived credentials, decide about them, end the
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-lease", bin_name = "kubectl lease", version, about = ABOUT, long_about = None)]
+#[command(name = "kubectl-lease", bin_name = "kubectl lease", version = crate::version::long(), about = ABOUT, long_about = None)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -84,12 +88,16 @@ pub enum Command {
     List(list::List),
     /// Tell one lease's whole story, and verify it.
     Show(show::Show),
+    /// Write a report for auditors, and for people who would rather look than read.
+    Report(Box<report::ReportFlags>),
     /// Tell what would happen if you asked for a lease.
     Check(Box<check::Check>),
     /// See whether everything is there that Leasehold stands on.
     Doctor(doctor::Doctor),
     /// Print a lifecycle made from an existing ServiceAccount and its bindings.
     Import(import::Import),
+    /// Print the versions of this plugin and of the operator.
+    Version(version::Version),
 }
 
 /// Runs one command.
@@ -113,8 +121,10 @@ pub async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(flags) => stop::resume(global, flags).await,
         Command::List(flags) => list::run(global, flags).await,
         Command::Show(flags) => show::run(global, flags).await,
+        Command::Report(flags) => report::run(global, flags).await,
         Command::Check(flags) => check::run(global, flags).await,
         Command::Doctor(flags) => doctor::run(global, flags).await,
         Command::Import(flags) => import::run(global, flags).await,
+        Command::Version(flags) => version::run(global, flags).await,
     }
 }

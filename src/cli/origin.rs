@@ -19,6 +19,9 @@ pub struct Origin {
     pub variable: OsString,
     /// The context; absent in a pod without a kubeconfig, where the pod's own account is used.
     pub context: Option<String>,
+    /// `--as` and `--as-group`.
+    pub impersonate: Option<String>,
+    pub impersonate_groups: Vec<String>,
 }
 
 impl Origin {
@@ -37,6 +40,8 @@ impl Origin {
             kubeconfig: global.kubeconfig.as_deref().map(absolute),
             variable,
             context: global.context.clone().or_else(current),
+            impersonate: global.impersonate.clone(),
+            impersonate_groups: global.impersonate_groups.clone(),
         }
     }
 
@@ -45,7 +50,9 @@ impl Origin {
     pub fn flags(&self) -> Vec<String> {
         let path = self.kubeconfig.as_ref().map(|path| format!("--kubeconfig={}", path.display()));
         let context = self.context.as_ref().map(|context| format!("--context={context}"));
-        path.into_iter().chain(context).collect()
+        let user = self.impersonate.as_ref().map(|user| format!("--as={user}"));
+        let groups = self.impersonate_groups.iter().map(|group| format!("--as-group={group}"));
+        path.into_iter().chain(context).chain(user).chain(groups).collect()
     }
 }
 
@@ -55,9 +62,15 @@ mod tests {
 
     #[test]
     fn what_was_said_is_said_again() {
-        let global = Global { kubeconfig: Some("/a/config".into()), context: Some("prod".into()), ..Global::default() };
+        let global = Global {
+            kubeconfig: Some("/a/config".into()),
+            context: Some("prod".into()),
+            impersonate: Some("ci".into()),
+            impersonate_groups: vec!["a".into(), "b".into()],
+            ..Global::default()
+        };
         let flags = Origin::of(&global).flags();
-        assert_eq!(flags, ["--kubeconfig=/a/config", "--context=prod"]);
+        assert_eq!(flags, ["--kubeconfig=/a/config", "--context=prod", "--as=ci", "--as-group=a", "--as-group=b"]);
         assert!(Origin::default().flags().is_empty(), "a pod's own account needs no flag");
     }
 }

@@ -10,16 +10,17 @@ use std::{
 
 use super::{events::Events, index::Index, work::Calls};
 use crate::{
-    api::{Time, lifecycle::Validation, names::LeaseUid},
+    api::{Time, lifecycle::Validation, names::LeaseUid, reasons::EndReason, status::CredentialLeaseStatus},
     cluster::{execute::Execute, token::Vault},
     domain::{
         agenda::Lane,
+        agreement,
         call::{Answer, Call, Class, Failure, Next},
         decide::{belongs, decide},
         ending,
         learn::learn,
         observed::{Child, Observed},
-        terms::Refusal,
+        terms::{self, Refusal},
         validations::Input,
     },
     runtime::{
@@ -129,18 +130,26 @@ fn take(context: &Context, seen: &mut Observed, call: Call, answer: Answer, now:
     }
     if let (Call::WriteStatus(status) | Call::Record(status), Answer::Written(_) | Answer::Done) = (&call, &answer) {
         context.events.tell(&seen.lease, status);
-        measure(context, seen, status);
+        measure(context, seen, status, now);
     }
     learn(seen, call, answer, now);
 }
 
-fn measure(context: &Context, seen: &Observed, status: &crate::api::status::CredentialLeaseStatus) {
+fn measure(context: &Context, seen: &Observed, status: &CredentialLeaseStatus, now: Time) {
     let before = &seen.lease.status;
     if let Some(at) = status.issue_time.filter(|_| before.issue_time.is_none()) {
-        context.metrics.issued(at.since(seen.lease.created));
+        let runs = agreement::agreed(seen).map_or(seen.lease.created, |agreed| agreed.start);
+        context.metrics.issued(at.since(runs));
     }
     if let Some(reason) = status.end_reason.filter(|_| before.end_reason.is_none()) {
         context.metrics.ended(reason);
+        if reason == EndReason::Denied {
+            terms::refusals(seen, now).iter().for_each(|refusal| context.metrics.refused(refusal));
+        }
+    }
+    let counted = |uid: &str| before.decisions.iter().any(|known| known.uid == uid);
+    for decision in status.decisions.iter().filter(|decision| !counted(&decision.uid)) {
+        context.metrics.decided(decision.decision);
     }
     let credential =
         status.credential.as_ref().filter(|_| before.credential.as_ref().is_none_or(|c| c.evidence.is_none()));

@@ -59,6 +59,77 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every [`Self::rule`].
+    pub const RULES: [&'static str; 30] = [
+        "LifecycleNotFound",
+        "LifecycleDeleting",
+        "LifecycleStopped",
+        "LifecycleExpired",
+        "ReviewOverdue",
+        "LifecycleNamespaceForbidden",
+        "NoGrants",
+        "GrantUnknown",
+        "RoleNotFound",
+        "NamespaceNotFound",
+        "NamespaceForbidden",
+        "LifecycleHeld",
+        "PolicyStopped",
+        "NoPolicy",
+        "RoleForbidden",
+        "RuleForbidden",
+        "CrossNamespace",
+        "NotBeforeTooFar",
+        "TtlAboveMax",
+        "TtlTooShortOffline",
+        "DeliveryNotAllowed",
+        "SecretNameNotAllowed",
+        "AudienceNotAllowed",
+        "RequesterMayNotLease",
+        "NotStanding",
+        "TooManyActive",
+        "TooManyForRequester",
+        "StepInvalid",
+        "ValidationFailed",
+        "ValidationBroken",
+    ];
+
+    /// Which rule it was, as a label of a metric.
+    #[must_use]
+    pub fn rule(&self) -> &'static str {
+        match self {
+            Self::LifecycleNotFound { .. } => "LifecycleNotFound",
+            Self::LifecycleDeleting { .. } => "LifecycleDeleting",
+            Self::LifecycleStopped { .. } => "LifecycleStopped",
+            Self::LifecycleExpired { .. } => "LifecycleExpired",
+            Self::ReviewOverdue { .. } => "ReviewOverdue",
+            Self::LifecycleNamespaceForbidden { .. } => "LifecycleNamespaceForbidden",
+            Self::NoGrants { .. } => "NoGrants",
+            Self::GrantUnknown { .. } => "GrantUnknown",
+            Self::RoleNotFound { .. } => "RoleNotFound",
+            Self::NamespaceNotFound { .. } => "NamespaceNotFound",
+            Self::NamespaceForbidden { .. } => "NamespaceForbidden",
+            Self::LifecycleHeld { .. } => "LifecycleHeld",
+            Self::PolicyStopped { .. } => "PolicyStopped",
+            Self::NoPolicy => "NoPolicy",
+            Self::RoleForbidden { .. } => "RoleForbidden",
+            Self::RuleForbidden { .. } => "RuleForbidden",
+            Self::CrossNamespace { .. } => "CrossNamespace",
+            Self::NotBeforeTooFar => "NotBeforeTooFar",
+            Self::TtlAboveMax { .. } => "TtlAboveMax",
+            Self::TtlTooShortOffline { .. } => "TtlTooShortOffline",
+            Self::DeliveryNotAllowed { .. } => "DeliveryNotAllowed",
+            Self::SecretNameNotAllowed { .. } => "SecretNameNotAllowed",
+            Self::AudienceNotAllowed { .. } => "AudienceNotAllowed",
+            Self::RequesterMayNotLease { .. } => "RequesterMayNotLease",
+            Self::NotStanding { .. } => "NotStanding",
+            Self::TooManyActive { .. } => "TooManyActive",
+            Self::TooManyForRequester { .. } => "TooManyForRequester",
+            Self::StepInvalid { .. } => "StepInvalid",
+            Self::ValidationFailed { .. } => "ValidationFailed",
+            Self::ValidationBroken { .. } => "ValidationBroken",
+        }
+    }
+
     /// Whether this says that the policy of this name forbids a grant.
     #[must_use]
     pub fn forbids_grant_of(&self, name: &str) -> bool {

@@ -75,9 +75,7 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    for (phase, count) in health.index.phases() {
-        health.metrics.leases(phase, count);
-    }
+    health.metrics.counted(&health.index.census(health.clock.now()));
     match health.metrics.render() {
         Ok(text) => {
             (StatusCode::OK, [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)

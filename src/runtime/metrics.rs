@@ -1,8 +1,15 @@
 //! Prometheus metrics: stable names, closed labels, no label that a tenant chooses.
+//!
+//! What is counted while the operator works is here; what is counted over everything that it knows, whenever somebody
+//! scrapes, is [`census`]. A label's values are all there from the start, at zero: a rate sees the first one.
+
+mod api_call;
+mod census;
+
+pub use api_call::ApiCall;
 
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 
-use http::{Method, Uri};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -11,29 +18,21 @@ use prometheus_client::{
 
 use crate::{
     api::{
-        reasons::{EndReason, Evidence, Phase},
+        decision::DecisionType,
+        reasons::{EndReason, Evidence},
         system::SystemType,
     },
-    domain::{agenda::Lane, outcome::Outcome},
+    controllers::index::Census,
+    domain::{agenda::Lane, outcome::Outcome, terms::Refusal},
+    version,
 };
-
-/// Which call of the API server it was.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ApiCall {
-    verb: &'static str,
-    resource: &'static str,
-}
+use census::Counted;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ApiAnswer {
     verb: &'static str,
     resource: &'static str,
     code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabel {
-    phase: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -47,8 +46,19 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabel {
+    rule: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabel {
+    decision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VersionLabel {
     version: &'static str,
+    commit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -62,71 +72,17 @@ struct SystemCall {
     outcome: &'static str,
 }
 
-/// Resources by the segment of a path; everything else is `other`, so that no path can make a new time series.
-const RESOURCES: &[&str] = &[
-    "credentialleases",
-    "connectedsystems",
-    "serviceaccountlifecycles",
-    "serviceaccounts",
-    "secrets",
-    "configmaps",
-    "deployments",
-    "statefulsets",
-    "daemonsets",
-    "jobs",
-    "roles",
-    "clusterroles",
-    "rolebindings",
-    "clusterrolebindings",
-    "events",
-    "leases",
-    "subjectaccessreviews",
-    "selfsubjectaccessreviews",
-    "selfsubjectreviews",
-    "selfsubjectrulesreviews",
-    "tokenreviews",
-    "validatingadmissionpolicies",
-    "validatingadmissionpolicybindings",
-];
-
-impl ApiCall {
-    /// Reads verb and resource off a request.
-    #[must_use]
-    pub fn of(method: &Method, uri: &Uri) -> Self {
-        let segments: Vec<&str> = uri.path().split('/').collect();
-        let resource =
-            segments.iter().rev().find_map(|s| RESOURCES.iter().find(|r| *r == s)).copied().unwrap_or("other");
-        let resource = match (resource, segments.last().copied()) {
-            ("serviceaccounts", Some("token")) => "serviceaccounts/token",
-            ("credentialleases", Some("status")) => "credentialleases/status",
-            ("serviceaccountlifecycles", Some("status")) => "serviceaccountlifecycles/status",
-            _ => resource,
-        };
-        let named = segments.last().is_some_and(|last| !RESOURCES.contains(last));
-        let watch = uri.query().is_some_and(|q| q.split('&').any(|p| p == "watch=true" || p == "watch=1"));
-        let verb = match (method.as_str(), named, watch) {
-            ("GET", _, true) => "watch",
-            ("GET", true, false) => "get",
-            ("GET", false, false) => "list",
-            ("POST", _, _) => "create",
-            ("PUT", _, _) => "update",
-            ("PATCH", _, _) => "patch",
-            ("DELETE", _, _) => "delete",
-            _ => "other",
-        };
-        Self { verb, resource }
-    }
-}
-
 /// Every metric of the operator.
 pub struct Metrics {
     registry: Mutex<Registry>,
     api: Family<ApiAnswer, Counter>,
-    leases: Family<PhaseLabel, Gauge>,
+    counted: Counted,
+    refusals: Family<RuleLabel, Counter>,
+    decisions: Family<DecisionLabel, Counter>,
     ended: Family<ReasonLabel, Counter>,
     issue: Histogram,
     revocation: Family<EvidenceLabel, Histogram, fn() -> Histogram>,
-    overdue: Gauge,
+    not_begun: Gauge,
     queue: Family<LaneLabel, Gauge>,
     failing: Gauge,
     standing: Gauge,
@@ -155,11 +111,13 @@ impl Metrics {
         let metrics = Self {
             registry: Mutex::default(),
             api: Family::default(),
-            leases: Family::default(),
+            counted: Counted::default(),
+            refusals: Family::default(),
+            decisions: Family::default(),
             ended: Family::default(),
             issue: issue_buckets(),
             revocation: Family::new_with_constructor(revocation_buckets as fn() -> Histogram),
-            overdue: Gauge::default(),
+            not_begun: Gauge::default(),
             queue: Family::default(),
             failing: Gauge::default(),
             standing: Gauge::default(),
@@ -176,18 +134,24 @@ impl Metrics {
             "Requests to the API server by verb, resource and HTTP code; code 0: no answer",
             metrics.api.clone(),
         );
-        registry.register("leases", "Leases by phase", metrics.leases.clone());
+        metrics.counted.register(&mut registry);
+        registry.register(
+            "refusals",
+            "Rules that refused requests were against; a request counts once for each",
+            metrics.refusals.clone(),
+        );
+        registry.register("decisions", "Decisions that counted, by what was decided", metrics.decisions.clone());
         registry.register(
             "ended_leases",
             "Leases that ended, were denied or failed, by what ended them",
             metrics.ended.clone(),
         );
         let build: Family<VersionLabel, Gauge> = Family::default();
-        build.get_or_create(&VersionLabel { version: env!("CARGO_PKG_VERSION") }).set(1);
+        build.get_or_create(&VersionLabel { version: version::VERSION, commit: version::COMMIT }).set(1);
         registry.register("build_info", "The version that runs; always 1", build);
         registry.register(
             "issue_duration_seconds",
-            "Seconds from a lease's creation to a usable credential",
+            "Seconds from the moment from which a lease runs (asked, agreed, or its notBefore, in whole seconds) to a usable credential",
             metrics.issue.clone(),
         );
         registry.register(
@@ -196,9 +160,9 @@ impl Metrics {
             metrics.revocation.clone(),
         );
         registry.register(
-            "overdue_ends",
-            "Leases whose end has come and whose account or bindings are still there",
-            metrics.overdue.clone(),
+            "ends_not_begun",
+            "Leases whose end is due and of which nothing has been taken down yet",
+            metrics.not_begun.clone(),
         );
         registry.register("queue_depth", "Visits that are due and wait for a place, by lane", metrics.queue.clone());
         registry.register(
@@ -239,11 +203,32 @@ impl Metrics {
             "Connected systems that did not answer several times in a row, and are left alone for a while",
             metrics.systems_unavailable.clone(),
         );
-        for phase in Phase::ALL {
-            metrics.leases(*phase, 0);
-        }
+        metrics.all_at_zero();
         *metrics.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
         Arc::new(metrics)
+    }
+
+    fn all_at_zero(&self) {
+        for reason in EndReason::ALL {
+            drop(self.ended.get_or_create(&ReasonLabel { reason: reason.as_str() }));
+        }
+        for evidence in Evidence::ALL {
+            drop(self.revocation.get_or_create(&EvidenceLabel { evidence: evidence.as_str() }));
+        }
+        for rule in Refusal::RULES {
+            drop(self.refusals.get_or_create(&RuleLabel { rule }));
+        }
+        for decision in [DecisionType::Approved, DecisionType::Denied, DecisionType::Revoked] {
+            drop(self.decisions.get_or_create(&DecisionLabel { decision: decision.as_str() }));
+        }
+        for lane in [Lane::Issue, Lane::End, Lane::Retry] {
+            self.queue(lane, 0);
+        }
+        for kind in [SystemType::Http, SystemType::Vault] {
+            for outcome in ["done", "again", "refused"] {
+                drop(self.system_calls.get_or_create(&SystemCall { r#type: kind.as_str(), outcome }));
+            }
+        }
     }
 
     /// A request was answered; `code` 0: it was not.
@@ -251,12 +236,22 @@ impl Metrics {
         self.api.get_or_create(&ApiAnswer { verb: call.verb, resource: call.resource, code }).inc();
     }
 
-    /// How many leases are in a phase.
-    pub fn leases(&self, phase: Phase, count: usize) {
-        self.leases.get_or_create(&PhaseLabel { phase: phase.as_str() }).set(number(count));
+    /// What was counted over everything that is known.
+    pub fn counted(&self, census: &Census) {
+        self.counted.set(census);
     }
 
-    /// A credential became usable so many milliseconds after its lease was created.
+    /// A request was refused for breaking this rule, perhaps among others.
+    pub fn refused(&self, refusal: &Refusal) {
+        self.refusals.get_or_create(&RuleLabel { rule: refusal.rule() }).inc();
+    }
+
+    /// A decision counted.
+    pub fn decided(&self, decision: DecisionType) {
+        self.decisions.get_or_create(&DecisionLabel { decision: decision.as_str() }).inc();
+    }
+
+    /// A credential became usable so many milliseconds after the moment from which its lease runs.
     pub fn issued(&self, millis: i64) {
         self.issue.observe(secs(millis));
     }
@@ -276,9 +271,9 @@ impl Metrics {
         self.revocation.get_or_create(&EvidenceLabel { evidence: evidence.as_str() }).observe(secs(millis));
     }
 
-    /// How many ends are overdue, and how many have failed before.
-    pub fn ends(&self, overdue: usize, failing: usize) {
-        self.overdue.set(number(overdue));
+    /// How many ends are due and not begun, and how many have failed before.
+    pub fn ends(&self, not_begun: usize, failing: usize) {
+        self.not_begun.set(number(not_begun));
         self.failing.set(number(failing));
     }
 
@@ -353,27 +348,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_told_apart_by_closed_labels() {
-        let table = [
-            ("POST", "/api/v1/namespaces/i/serviceaccounts/a.b/token", "create", "serviceaccounts/token"),
-            (
-                "PUT",
-                "/apis/leasehold.dev/v1alpha1/namespaces/secrets/credentialleases/x/status",
-                "update",
-                "credentialleases/status",
-            ),
-            ("GET", "/api/v1/namespaces/i/serviceaccounts?watch=true&x=1", "watch", "serviceaccounts"),
-            ("GET", "/api/v1/namespaces/i/serviceaccounts?labelSelector=x", "list", "serviceaccounts"),
-            ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", "get", "clusterroles"),
-            ("DELETE", "/api/v1/namespaces/i/pods/x", "delete", "other"),
-        ];
-        for (method, uri, verb, resource) in table {
-            let call = ApiCall::of(&method.parse().unwrap(), &uri.parse().unwrap());
-            assert_eq!(call, ApiCall { verb, resource }, "{method} {uri}");
-        }
-    }
-
-    #[test]
     fn what_is_scraped_has_the_documented_names() {
         let metrics = Metrics::new();
         metrics.revoked(Evidence::TokenReviewRefused, 12);
@@ -382,6 +356,8 @@ mod tests {
             "leasehold_leases{phase=\"Active\"} 0",
             "leasehold_revocation_duration_seconds_sum{evidence=\"TokenReviewRefused\"} 0.012",
             "leasehold_overdue_ends 0",
+            "leasehold_ended_leases_total{reason=\"RoleWidened\"} 0",
+            "leasehold_refusals_total{rule=\"TtlAboveMax\"} 0",
         ] {
             assert!(text.contains(name), "{name} is not in\n{text}");
         }

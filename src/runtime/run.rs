@@ -17,6 +17,7 @@ use super::{
 use crate::{
     cluster::{client, election::Elector, lead::Lead},
     domain::election::{Lost, Unfit},
+    version,
 };
 
 /// How long running visits may take to end after a stop, each after its current call.
@@ -64,7 +65,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     };
     let (mut parts, inboxes) = Parts::new(settings, audit, basis)?;
     let (bound, serving) = health::serve(listen, parts.health(), stop.clone()).await?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %bound, %server, "leasehold starts");
+    tracing::info!(version = version::VERSION, commit = version::COMMIT, listen = %bound, %server, "leasehold starts");
     parts.background(async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the endpoints are no longer served");

@@ -15,7 +15,7 @@ use crate::{
 /// Runs in the cluster as its service account, or outside with KUBECONFIG; the same defaults, the same rights.
 /// Records go to standard output as JSON lines (the audit stream), logs to standard error.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "leasehold", version, about, long_about)]
+#[command(name = "leasehold", version = crate::version::long(), about, long_about)]
 pub struct Settings {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "LEASEHOLD_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS:PORT")]

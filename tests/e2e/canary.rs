@@ -131,6 +131,11 @@ async fn outputs(lab: &Lab, operator: &Operator, moment: &str) -> Result<Outputs
         let args = ["get", kind, "-A", "-o", "json", "--show-managed-fields"];
         all.insert(format!("{kind} {moment}"), lab.kubectl(&args, None).await?);
     }
+    let mut report = tokio::process::Command::new(env!("CARGO_BIN_EXE_kubectl-lease"));
+    report.env("KUBECONFIG", lab.plane.admin_kubeconfig()).args(["report", "-A", "-o", "html"]);
+    let report = report.output().await?;
+    ensure!(report.status.success(), "{report:?}");
+    all.insert(format!("report {moment}"), String::from_utf8(report.stdout)?);
     // A Secret may hold its token in its data, and nowhere else.
     let secrets = lab.kubectl(&["get", "secrets", "-A", "-o", "json", "--show-managed-fields"], None).await?;
     let mut secrets: Value = serde_json::from_str(&secrets)?;

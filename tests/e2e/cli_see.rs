@@ -359,6 +359,7 @@ fn a_fresh_install_is_healthy_a_missing_binding_is_found_and_a_forged_status_is_
         lab.kubectl(&args, None).await?;
         let healthy = lease(admin, &["doctor"]).await?;
         ensure!(healthy.with(0)?.lines().all(|line| line.starts_with("OK")), "{}", healthy.out);
+        versions(&lab).await?;
 
         forged(&lab).await?;
 
@@ -371,6 +372,21 @@ fn a_fresh_install_is_healthy_a_missing_binding_is_found_and_a_forged_status_is_
         ensure!(skipped.with(0)?.contains("not looked at: you may not read it"), "{skipped:?}");
         lab.stop().await
     });
+}
+
+/// Whoever may see the operator is told its version too; whoever may not is told why it is missing.
+async fn versions(lab: &Lab) -> Result<()> {
+    let own = env!("CARGO_PKG_VERSION");
+    let both = lease(lab.plane.admin_kubeconfig(), &["version", "-o", "json"]).await?;
+    let both: serde_json::Value = serde_json::from_str(both.with(0)?)?;
+    ensure!(both["clientVersion"]["version"] == own, "{both}");
+    ensure!(both["operatorVersion"] == json!({"version": own, "image": format!("leasehold:{own}")}), "{both}");
+    let newcomer = lab.plane.user("newcomer", &[])?;
+    let one = lease(&newcomer.kubeconfig, &["version"]).await?;
+    ensure!(one.with(0)?.lines().count() == 1 && one.err.contains("you may not read it"), "{one:?}");
+    let quiet = lease(&newcomer.kubeconfig, &["version", "--client"]).await?;
+    ensure!(quiet.with(0)? == one.out && quiet.err.is_empty(), "{quiet:?}");
+    Ok(())
 }
 
 /// Nobody agrees to a status whose digest is not that of what it shows.

@@ -11,7 +11,7 @@ use crate::support::{QUIET, run};
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config");
 
 /// What is applied, in this order: kubectl's words for where it is. Leases and decisions are never in Git.
-fn manifests() -> Result<Vec<[String; 2]>> {
+pub fn manifests() -> Result<Vec<[String; 2]>> {
     let mut samples: Vec<PathBuf> =
         std::fs::read_dir(format!("{CONFIG}/samples"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     samples.retain(|path| path.is_file());

@@ -13,7 +13,7 @@ fn quota(kind: &str) -> String {
 }
 
 /// Lets the API server refuse to create this kind in the issuing namespace, whoever asks.
-async fn refuse(lab: &Lab, kind: &str) -> Result<()> {
+pub async fn refuse(lab: &Lab, kind: &str) -> Result<()> {
     let (hard, quota) = (json!({format!("count/{kind}"): "0"}), quota(kind));
     let args = ["create", "quota", &quota, "-n", "leasehold-leases", &format!("--hard=count/{kind}=0")];
     lab.kubectl(&args, None).await?;
@@ -27,14 +27,14 @@ async fn refuse(lab: &Lab, kind: &str) -> Result<()> {
     Ok(())
 }
 
-async fn allow(lab: &Lab, kind: &str) -> Result<()> {
+pub async fn allow(lab: &Lab, kind: &str) -> Result<()> {
     lab.kubectl(&["delete", "resourcequota", &quota(kind), "-n", "leasehold-leases"], None).await.map(drop)
 }
 
 /// Before an account can be made.
-const FIRST: &str = "jobs.batch";
+pub const FIRST: &str = "jobs.batch";
 /// After it was.
-const LATER: &str = "roles.rbac.authorization.k8s.io";
+pub const LATER: &str = "roles.rbac.authorization.k8s.io";
 
 fn is_retrying(lease: &CredentialLease) -> Result<()> {
     is_conform(lease)?;

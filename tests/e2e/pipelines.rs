@@ -6,7 +6,7 @@
 mod flow;
 mod ground;
 mod issuer;
-mod lines;
+pub mod lines;
 mod owned;
 mod refused;
 mod samples;

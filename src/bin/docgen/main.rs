@@ -43,12 +43,19 @@ fn main() -> ExitCode {
     if stale == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A text as one cell of a table.
+/// A text as one cell of a table. Outside code, `<` would begin a tag, which is not shown.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
+    let parts = text.split('`').enumerate();
+    let parts = parts.map(|(at, part)| if at % 2 == 0 { part.replace('<', "&lt;") } else { part.to_owned() });
+    flat(&parts.collect::<Vec<_>>().join("`"))
 }
 
 /// A text as code in a cell of a table.
 fn code(text: &str) -> String {
-    if text.contains('`') { cell(text) } else { format!("`{}`", cell(text)) }
+    if text.contains('`') { cell(text) } else { format!("`{}`", flat(text)) }
+}
+
+/// Without what would end a cell.
+fn flat(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
 }

@@ -3,14 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use http::Method;
-use leasehold::{
-    api::{
-        reasons::{Evidence, Phase},
-        system::SystemType,
-    },
-    domain::{agenda::Lane, outcome::Outcome},
-    runtime::metrics::{ApiCall, Metrics},
-};
+use leasehold::runtime::metrics::{ApiCall, Metrics};
 
 use super::cell;
 
@@ -33,11 +26,7 @@ pub fn page() -> String {
         let labels = labels(&text, name);
         _ = writeln!(out, "| `{name}{suffix}` | {kind} | {} | {} |", labels.join(", "), cell(help));
     }
-    out.push_str(
-        "\nWhat to watch: `leasehold_overdue_ends` above 0 for more than a few seconds (an end is not getting through), \
-         `leasehold_policies_enforced` 0 (nothing is issued), the max of `leasehold_leading` over replicas 0 (nobody leads: leases end by \
-         their backstop only), `leasehold_visit_panics_total` rising (a bug: please report it).\n",
-    );
+    out.push_str("\nHow to scrape them, alerts and a dashboard: [monitoring](../monitoring.md).\n");
     out
 }
 
@@ -45,10 +34,6 @@ pub fn page() -> String {
 fn served() -> String {
     let metrics = Metrics::new();
     metrics.api_call(ApiCall::of(&Method::GET, &http::Uri::from_static("/api/v1/secrets")), 200);
-    metrics.leases(Phase::Active, 1);
-    metrics.revoked(Evidence::TokenReviewRefused, 1);
-    metrics.queue(Lane::Issue, 0);
-    metrics.system_call(SystemType::Http, &Outcome::Done, std::time::Duration::ZERO);
     metrics.render().unwrap_or_default()
 }
 

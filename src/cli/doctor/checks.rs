@@ -13,9 +13,10 @@ use crate::{
         ConditionStatus, ConnectedSystem, CredentialLeasePolicy, GROUP, ServiceAccountLifecycle, Time, condition,
         lifecycle::StopPolicy, names, reasons::ConditionType,
     },
-    cli::view::text,
+    cli::{operator, view::text},
     cluster::policies::Shipped,
     domain::ambient,
+    version,
 };
 
 /// The oldest Kubernetes that works, as minor version of 1.
@@ -179,14 +180,10 @@ fn operator(deployment: Option<&Deployment>) -> Vec<Finding> {
 }
 
 fn version(deployment: &Deployment) -> Finding {
-    let own = env!("CARGO_PKG_VERSION");
-    let containers = deployment.spec.as_ref().and_then(|s| s.template.spec.as_ref()).map(|s| s.containers.as_slice());
-    let container = containers.unwrap_or_default().iter().find(|c| c.name == names::OPERATOR_ACCOUNT);
-    let image = container.and_then(|c| c.image.clone()).unwrap_or_default();
-    let without_digest = image.split('@').next().unwrap_or_default();
-    let tag = without_digest.rsplit('/').next().and_then(|name| name.split_once(':')).map(|(_, tag)| tag);
-    match tag {
-        Some(tag) if tag.trim_start_matches('v') == own => {
+    let own = version::VERSION;
+    let image = operator::image(deployment).unwrap_or_default();
+    match operator::version(image) {
+        Some(tag) if tag == own => {
             Finding::new(Level::Ok, "versions", format!("kubectl lease and the operator are both {own}"))
         }
         Some(tag) => Finding::new(

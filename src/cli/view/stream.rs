@@ -21,9 +21,96 @@ struct Line {
     hash: String,
 }
 
-#[derive(Deserialize)]
-struct About {
-    uid: String,
+/// The lease that a line is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct About {
+    #[serde(default)]
+    pub namespace: String,
+    #[serde(default)]
+    pub name: String,
+    pub uid: String,
+    #[serde(default)]
+    pub lifecycle: String,
+}
+
+/// What a stream tells of one lease.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    pub about: About,
+    /// Records and their hashes, by number.
+    records: BTreeMap<i64, (Record, String)>,
+    /// What the stream says twice, and differently.
+    contradictions: Vec<Problem>,
+}
+
+/// Something that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The stream, as far as it was read, does not have it: logs are rotated, and end with their process.
+    #[error("{0}")]
+    Missing(String),
+    /// Two things are told that cannot both be true.
+    #[error("{0}")]
+    Differs(String),
+}
+
+impl Told {
+    /// The records, in their order.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        self.records.values().map(|(record, _)| record)
+    }
+
+    /// How many different records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What is wrong with it by itself: contradictions, gaps, and records that do not follow from the one before.
+    #[must_use]
+    pub fn problems(&self, lease: &LeaseUid) -> Vec<Problem> {
+        let mut problems = self.contradictions.clone();
+        chain(lease, &self.records, &mut problems);
+        problems
+    }
+
+    /// What is wrong with it by itself, or beside the history in the lease's status.
+    #[must_use]
+    pub fn against(&self, lease: &LeaseUid, history: &History) -> Vec<Problem> {
+        let mut problems = self.problems(lease);
+        status(&self.records, history, &mut problems);
+        problems
+    }
+
+    fn take(&mut self, record: Record, hash: String) {
+        // The stream is at least once: the same record may come again, but only the same.
+        let (seq, new) = (record.seq, (record, hash));
+        let old = self.records.entry(seq).or_insert_with(|| new.clone());
+        if *old != new {
+            let what = format!("the stream tells record {seq} twice, and differently");
+            self.contradictions.push(Problem::Differs(what));
+        }
+    }
+}
+
+/// A stream by its leases' UIDs.
+#[derive(Clone, Debug, Default)]
+pub struct Stream(pub BTreeMap<String, Told>);
+
+impl Stream {
+    /// Takes one line of what an operator prints; whatever it logs besides the stream is passed over.
+    pub fn take(&mut self, line: &str) {
+        let Some(line) = serde_json::from_str::<Line>(line).ok().filter(|line| line.target == "audit") else { return };
+        let told = self.0.entry(line.lease.uid.clone()).or_default();
+        told.about = line.lease;
+        told.take(line.record, line.hash);
+    }
 }
 
 /// What comparing found.
@@ -40,25 +127,14 @@ pub struct Comparison {
 /// Every record of the stream must follow from the one before, and every record in the status must be in the stream as it is.
 #[must_use]
 pub fn compare(stream: &str, lease: &LeaseUid, history: &History) -> Comparison {
-    let mut told: BTreeMap<i64, (Record, String)> = BTreeMap::new();
-    let mut problems = vec![];
-    for line in stream.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
-        if line.target != "audit" || line.lease.uid != lease.as_str() {
-            continue;
-        }
-        // The stream is at least once: the same record may come again, but only the same.
-        let (seq, new) = (line.record.seq, (line.record, line.hash));
-        let old = told.entry(seq).or_insert_with(|| new.clone());
-        if *old != new {
-            problems.push(format!("the stream tells record {seq} twice, and differently"));
-        }
-    }
-    chain(lease, &told, &mut problems);
-    status(&told, history, &mut problems);
+    let mut all = Stream::default();
+    stream.lines().for_each(|line| all.take(line));
+    let told = all.0.remove(lease.as_str()).unwrap_or_default();
+    let problems = told.against(lease, history).iter().map(ToString::to_string).collect();
     Comparison { records: told.len(), problems }
 }
 
-fn chain(lease: &LeaseUid, told: &BTreeMap<i64, (Record, String)>, problems: &mut Vec<String>) {
+fn chain(lease: &LeaseUid, told: &BTreeMap<i64, (Record, String)>, problems: &mut Vec<Problem>) {
     let (mut next, mut previous) = (1, Some(digest::seed(lease)));
     for (seq, (record, hash)) in told {
         if *seq != next {
@@ -67,30 +143,39 @@ fn chain(lease: &LeaseUid, told: &BTreeMap<i64, (Record, String)>, problems: &mu
             } else {
                 format!("records {next} to {} are", seq - 1)
             };
-            problems.push(format!("{missing} missing from the stream"));
+            problems.push(Problem::Missing(format!("{missing} missing from the stream")));
             previous = None;
         }
         if previous.is_some_and(|previous| digest::link(&previous, record) != *hash) {
-            problems.push(format!("record {seq} of the stream does not follow from the one before it"));
+            problems
+                .push(Problem::Differs(format!("record {seq} of the stream does not follow from the one before it")));
         }
         (next, previous) = (seq.saturating_add(1), Some(hash.clone()));
     }
 }
 
-fn status(told: &BTreeMap<i64, (Record, String)>, history: &History, problems: &mut Vec<String>) {
+fn status(told: &BTreeMap<i64, (Record, String)>, history: &History, problems: &mut Vec<Problem>) {
     let mut hash = history.seed.clone();
     for record in &history.records {
         hash = digest::link(&hash, record);
         match told.get(&record.seq) {
-            None => problems.push(format!("record {} of the status is not in the stream", record.seq)),
+            None => {
+                problems.push(Problem::Missing(format!("record {} of the status is not in the stream", record.seq)))
+            }
             Some((same, told)) if same == record && *told == hash => {}
-            Some(_) => problems.push(format!("record {} of the status is not what the stream told", record.seq)),
+            Some(_) => {
+                problems
+                    .push(Problem::Differs(format!("record {} of the status is not what the stream told", record.seq)));
+            }
         }
     }
     let last = history.records.last().map_or(0, |record| record.seq);
     let later = told.range(last.saturating_add(1)..).count();
     if later > 0 {
-        problems.push(format!("the stream has {later} later record(s) that the status does not have: it was set back, or is about to be written"));
+        let what = format!(
+            "the stream has {later} later record(s) that the status does not have: it was set back, or is about to be written"
+        );
+        problems.push(Problem::Differs(what));
     }
 }
 

@@ -4,10 +4,11 @@
 //! resourceVersion than what is known, or for an object that we deleted, is ignored.
 //!
 //! What goes in: `changes` (events), `sources` (lists), `answers` (our own calls). What is kept: `rows`,
-//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`. What
-//! comes out of it only while this replica leads: `leading`.
+//! `children`, `decisions`, `guardrails`, `systems`. What comes out: `wake` (who is visited), `observe` (what a visit sees), `standing`, `quota`, `records`, `census`.
+//! What comes out of it only while this replica leads: `leading`.
 
 mod answers;
+mod census;
 mod changes;
 mod children;
 mod decisions;
@@ -28,6 +29,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub use census::{Census, Waits};
 use decisions::Decisions;
 use guardrails::Policies;
 use rows::{ChildRow, LifecycleRow, NamespaceRow, Row};
@@ -41,7 +43,6 @@ use crate::{
         ServiceAccountLifecycle, Time,
         lifecycle::{RoleKind, RoleRef},
         names::LeaseUid,
-        reasons::Phase,
     },
     cluster::fence::Kind,
     domain::{
@@ -160,16 +161,6 @@ impl Index {
     #[must_use]
     pub fn every_lifecycle(&self) -> Wishes {
         Wishes { visits: vec![], lifecycles: self.inner().lifecycles.keys().cloned().collect() }
-    }
-
-    /// How many leases are in each phase; those without a status count as Pending.
-    #[must_use]
-    pub fn phases(&self) -> BTreeMap<Phase, usize> {
-        let mut counts: BTreeMap<Phase, usize> = Phase::ALL.iter().map(|phase| (*phase, 0)).collect();
-        for row in self.inner().leases.values().filter(|row| row.packed.is_some()) {
-            *counts.entry(row.phase.unwrap_or(Phase::Pending)).or_default() += 1;
-        }
-        counts
     }
 }
 

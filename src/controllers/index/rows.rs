@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::{Inner, Source};
 use crate::{
     api::{
-        CredentialLease, ServiceAccountLifecycle, Time, names::LeaseUid, reasons::Phase, status::CredentialLeaseStatus,
+        CredentialLease, ServiceAccountLifecycle, Time, condition,
+        names::LeaseUid,
+        reasons::{ConditionType, LeaseReason, Phase},
+        status::CredentialLeaseStatus,
     },
     cluster::fence::Kind,
     controllers::packed::Packed,
@@ -40,6 +43,8 @@ pub(super) struct Row {
     pub(super) end: Option<Time>,
     /// Until when an answer was due, if it was issued before anybody agreed and nobody has answered for it yet.
     pub(super) owed: Option<Time>,
+    /// A step in another system could not be taken back yet.
+    pub(super) undo_fails: bool,
     /// The last record that went into the audit stream.
     pub(super) told: i64,
     pub(super) memory: Memory,
@@ -92,6 +97,7 @@ impl Row {
             expires: None,
             end: None,
             owed: None,
+            undo_fails: false,
             told: 0,
             memory: Memory::default(),
             epoch: 0,
@@ -132,6 +138,8 @@ impl Row {
         self.phase = status.phase;
         // Whoever takes an approval back takes the deadline with it; what was issued keeps its own.
         self.expires = status.expiration_time.or(self.expires.filter(|_| self.issued));
+        let undone = condition::find(&status.conditions, ConditionType::RolledBack.as_str());
+        self.undo_fails = undone.is_some_and(|c| c.reason == LeaseReason::UndoFailing.as_str());
         self.owed = agreement::owed(status, &self.requester);
     }
 }

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::{CredentialLease, names},
+    api::{CredentialLease, names, reasons::Phase},
     domain::{
         call::{Answer, Call},
         observed::{Child, Known, ObjectId, Presence},
@@ -207,6 +207,35 @@ fn an_account_that_a_watch_told_of_during_a_visit_is_remembered() {
     _ = index.child_deleted(&uid(), "account");
     index.remember(&visit);
     assert_eq!(index.observe(&uid()).unwrap().memory.account, Some(id));
+}
+
+#[test]
+fn an_end_is_overdue_while_the_account_is_there_and_no_longer() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |_| ()));
+    let overdue = |after| index.census(Time::from_millis(NOW + after)).overdue;
+    assert_eq!(overdue(615_000), Waits::default(), "nothing is there that gives rights");
+    let name = names::account("ns", "lc", &uid(), 1_800_000_600);
+    let id = ObjectId { namespace: names::ISSUING_NAMESPACE.into(), name, uid: "account".into() };
+    _ = index.child_applied(Kind::Account, uid(), Child::Account, id, None);
+    assert_eq!(overdue(599_999), Waits::default(), "its time is not up");
+    assert_eq!(overdue(615_000), Waits { count: 1, oldest_millis: 15_000 });
+    // An end that came before its time counts from then.
+    let ended = lease(8, |l| l["status"]["endTime"] = "2027-01-15T08:01:00Z".into());
+    _ = index.lease_applied(&ended);
+    assert_eq!(overdue(61_000), Waits { count: 1, oldest_millis: 1_000 });
+    _ = index.child_deleted(&uid(), "account");
+    assert_eq!(overdue(615_000), Waits::default());
+}
+
+#[test]
+fn whoever_waits_for_people_is_counted_since_he_asked() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |l| l["status"] = json!({"phase": "AwaitingApproval"})));
+    let census = index.census(Time::from_millis(NOW + 90_000));
+    assert_eq!(census.asked, Waits { count: 1, oldest_millis: 90_000 });
+    assert_eq!(census.phases[&Phase::AwaitingApproval], 1);
+    assert_eq!(census.live.values().sum::<usize>(), 0, "it holds nothing");
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub fn lines(text: &str) -> Vec<Vec<String>> {
 }
 
 /// A line's words, with quotes as a shell reads them; enough for what is written in samples.
-fn words(line: &str) -> Vec<String> {
+pub fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote, mut begun) = (vec![], String::new(), None, false);
     for c in line.chars() {
         match (quote, c) {

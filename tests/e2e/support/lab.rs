@@ -77,11 +77,13 @@ impl Lab {
 
     /// What Prometheus would scrape of the operator.
     pub async fn metrics(&self) -> Result<String> {
-        let address = {
-            let operator = self.operator.lock().expect("no test panics while it holds this");
-            operator.as_ref().context("no operator is running")?.address().to_owned()
-        };
-        Operator::ask(&address, "metrics").await
+        Operator::ask(&self.address()?, "metrics").await
+    }
+
+    /// Where the operator's endpoints are.
+    pub fn address(&self) -> Result<String> {
+        let operator = self.operator.lock().expect("no test panics while it holds this");
+        Ok(operator.as_ref().context("no operator is running")?.address().to_owned())
     }
 
     /// The operator, to be ended by the test.

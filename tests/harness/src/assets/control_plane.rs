@@ -7,9 +7,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use ring::digest;
 
-use super::{Program, cache, go, progress};
+use super::{Program, cache, go, module};
 
 /// The Go module, next to this crate.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../controlplane");
@@ -23,15 +22,13 @@ const EXECUTABLE: &str = "controlplane";
 pub(super) async fn built() -> Result<PathBuf> {
     let module = Path::new(MODULE);
     let flags = link_flags(&kubernetes_version(module)?)?;
-    let key = key(module, &go::version(module).await?, &flags)?;
+    let key = module::key(module, &SOURCES, &go::version(module).await?, &flags)?;
     cache::entry("controlplane", &key, |scratch| build(module, flags, scratch)).await
 }
 
 async fn build(module: &Path, link_flags: String, into: PathBuf) -> Result<()> {
-    let mut command = go::go(module);
-    command.args(["build", "-trimpath", "-ldflags", &link_flags, "-o"]).arg(into.join(EXECUTABLE)).arg(".");
-    let what = "building the Kubernetes control plane";
-    progress::while_waiting(what, "usually 5 to 8 minutes on two cores, once", go::run(&mut command)).await?;
+    let (what, usually) = ("the Kubernetes control plane", "usually 5 to 8 minutes on two cores, once");
+    module::build(module, &link_flags, &into.join(EXECUTABLE), what, usually).await?;
     for program in Program::ALL {
         symlink(EXECUTABLE, into.join(program.name()))?;
     }
@@ -62,23 +59,6 @@ fn kubernetes_version(module: &Path) -> Result<String> {
         .with_context(|| format!("{} requires no k8s.io/kubernetes", path.display()))
 }
 
-/// A hash of all that decides what the build makes.
-fn key(module: &Path, go_version: &str, link_flags: &str) -> Result<String> {
-    let mut hash = digest::Context::new(&digest::SHA256);
-    for source in SOURCES {
-        let path = module.join(source);
-        let content = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
-        hash.update(format!("{source} {}\n", content.len()).as_bytes());
-        hash.update(&content);
-    }
-    hash.update(format!("{go_version}\n{link_flags}\n").as_bytes());
-    let mut key = String::new();
-    for byte in &hash.finish().as_ref()[..10] {
-        write!(key, "{byte:02x}")?;
-    }
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,14 +68,5 @@ mod tests {
         let version = kubernetes_version(Path::new(MODULE)).unwrap();
         let flags = link_flags(&version).unwrap();
         assert!(flags.contains(&format!("k8s.io/component-base/version.gitVersion={version} ")), "{flags}");
-    }
-
-    #[test]
-    fn another_go_version_or_other_flags_are_another_entry() {
-        let module = Path::new(MODULE);
-        let key_of = |go, flags| key(module, go, flags).unwrap();
-        assert_eq!(key_of("go1.26.8", "-s"), key_of("go1.26.8", "-s"));
-        assert_ne!(key_of("go1.26.8", "-s"), key_of("go1.26.9", "-s"));
-        assert_ne!(key_of("go1.26.8", "-s"), key_of("go1.26.8", "-w"));
     }
 }

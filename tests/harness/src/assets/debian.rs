@@ -34,60 +34,84 @@ pub async fn debian_program(program: &str, package: &str) -> Result<PathBuf> {
     found(program).with_context(|| format!("the package {package} has no program {program}"))
 }
 
-async fn install(package: &str) -> Result<()> {
-    let args = ["install", "--yes", "--no-install-recommends", package];
-    // The lists may be missing or old: fetched only when they do not do.
-    if apt_get(&args).await.is_err() {
-        apt_get(&["update"]).await?;
-        apt_get(&args).await?;
+/// The path of `program`, from the machine, or from the Debian package `package` unpacked into the cache: for packages whose
+/// installation would start a daemon. What they depend on must be there.
+///
+/// # Errors
+/// If it is missing, and the package cannot be had: the error says what to install, or what apt-get said.
+pub async fn debian_unpacked(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(path) = found(program) {
+        return Ok(path);
     }
-    Ok(())
+    let unpacked = debian_files(package).await.with_context(|| {
+        format!("{program} is not on this machine: install it first (Debian: apt-get install {package})")
+    })?;
+    let path = PLACES.iter().map(|place| unpacked.join(&place[1..]).join(program)).find(|path| path.is_file());
+    path.with_context(|| format!("the package {package} has no program {program}"))
 }
 
-/// The files of the Debian package `package`, unpacked into `${XDG_CACHE_HOME:-$HOME/.cache}/leasehold/debian/`, once for each
-/// version of it. Nothing is installed: the machine stays as it is, and no service starts. What it depends on must be there.
+/// The files of the Debian package `package`, unpacked into `${XDG_CACHE_HOME:-$HOME/.cache}/leasehold/debian/`, once. Nothing is
+/// installed: the machine stays as it is, and no service starts. What it depends on must be there.
 ///
 /// # Errors
 /// Where there is no apt-get, or it finds no such package: the error carries what it said.
 pub async fn debian_files(package: &str) -> Result<PathBuf> {
-    let download = ["download", "--print-uris", package];
-    let known = match apt_get(&download).await {
-        Err(_) if is_root() => {
-            apt_get(&["update"]).await?;
-            apt_get(&download).await?
-        }
-        outcome => outcome?,
-    };
-    // 'http://.../containerd_1.6.20_amd64.deb' containerd_1.6.20_amd64.deb 25911111 SHA256:...
-    let file =
-        known.split_whitespace().nth(1).with_context(|| format!("apt-get says not where {package} is: {known}"))?;
-    cache::entry("debian", file.trim_end_matches(".deb"), async |scratch| {
-        let mut fetch = command("apt-get", &["--quiet=2", "download", package]);
-        run(fetch.current_dir(&scratch)).await?;
-        let archive = scratch.join(file);
-        run(command("dpkg-deb", &["--extract"]).arg(&archive).arg(&scratch)).await?;
-        fs::remove_file(&archive).with_context(|| format!("remove {}", archive.display()))
+    cache::entry("debian", package, |scratch| async move {
+        progress::while_waiting(
+            &format!("fetching {package}"),
+            "usually under a minute, once",
+            unpack(package, &scratch),
+        )
+        .await?;
+        Ok(())
     })
     .await
 }
 
-async fn apt_get(args: &[&str]) -> Result<String> {
-    run(command("apt-get", &["--option=DPkg::Lock::Timeout=300"]).args(args)).await
+async fn unpack(package: &str, into: &Path) -> Result<()> {
+    let download = ["download", package];
+    // The lists may be missing or old: fetched only when they do not do.
+    if apt_get(&download, into).await.is_err() {
+        apt_get(&["update"], into).await?;
+        apt_get(&download, into).await?;
+    }
+    let files = fs::read_dir(into)?.collect::<Result<Vec<_>, _>>()?;
+    let archive = files.iter().map(fs::DirEntry::path).find(|path| path.extension().is_some_and(|e| e == "deb"));
+    let archive = archive.with_context(|| format!("apt-get download {package} left no package"))?;
+    let mut command = Command::new("dpkg-deb");
+    command.arg("--extract").arg(&archive).arg(into);
+    said_ok(command).await?;
+    fs::remove_file(archive).context("remove the archive")
 }
 
-fn command(program: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(program);
-    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-    command
+async fn install(package: &str) -> Result<()> {
+    let args = ["install", "--yes", "--no-install-recommends", package];
+    // The lists may be missing or old: fetched only when they do not do.
+    let anywhere = Path::new("/");
+    if apt_get(&args, anywhere).await.is_err() {
+        apt_get(&["update"], anywhere).await?;
+        apt_get(&args, anywhere).await?;
+    }
+    Ok(())
 }
 
-/// Its stdout.
-async fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().await.with_context(|| format!("start {:?}", command.as_std()))?;
+async fn apt_get(args: &[&str], within: &Path) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.arg("--option=DPkg::Lock::Timeout=300").args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    command.current_dir(within);
+    said_ok(command).await
+}
+
+async fn said_ok(mut command: Command) -> Result<()> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("start {}", command.as_std().get_program().display()))?;
     if !output.status.success() {
         bail!("{:?} failed, {}:\n{}", command.as_std(), output.status, String::from_utf8_lossy(&output.stderr));
     }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(())
 }
 
 fn found(program: &str) -> Option<PathBuf> {
@@ -108,5 +132,7 @@ mod tests {
     async fn what_is_there_is_found_and_what_is_no_package_is_an_error() {
         assert!(debian_program("sh", "dash").await.unwrap().is_absolute());
         assert!(debian_program("no-such-program", "no-such-package-of-anybody").await.is_err());
+        assert!(debian_unpacked("sh", "dash").await.unwrap().is_absolute());
+        assert!(debian_unpacked("no-such-program", "no-such-package-of-anybody").await.is_err());
     }
 }

@@ -11,7 +11,9 @@ mod cache;
 mod control_plane;
 mod debian;
 mod go;
+mod module;
 mod progress;
+mod published;
 mod tool;
 mod wheel;
 
@@ -19,7 +21,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-pub use debian::{debian_files, debian_program};
+pub use debian::{debian_files, debian_program, debian_unpacked};
+pub use module::go_module;
+pub use published::files_of_module;
 pub use tool::go_tool;
 pub use wheel::openbao;
 
