@@ -19,6 +19,9 @@ const SYSTEM: &str = "leasehold-system";
 /// How late a lease may end on two cores that meanwhile start pods and stop others, in milliseconds.
 const LATE: i64 = 5_000;
 
+/// So long before a lease ends the pods begin to be replaced.
+const BEFORE_THE_END: Duration = Duration::from_secs(2);
+
 impl Story<'_> {
     pub async fn install(&self) -> Result<()> {
         self.kubectl(&["create", "namespace", SYSTEM]).await?;
@@ -73,17 +76,8 @@ impl Story<'_> {
                 "{name} ended without proof: {status:?}"
             );
         }
-        let left = self
-            .kubectl(&[
-                "get",
-                "serviceaccounts,secrets,jobs",
-                "-n",
-                "leasehold-leases",
-                "-o",
-                "name",
-                "--ignore-not-found",
-            ])
-            .await?;
+        let get = ["get", "serviceaccounts,secrets,jobs", "--ignore-not-found", "-n", "leasehold-leases", "-o", "name"];
+        let left = self.kubectl(&get).await?;
         ensure!(left.lines().all(|name| name == "serviceaccount/default"), "left: {left}");
         Ok(())
     }
@@ -99,19 +93,23 @@ impl Story<'_> {
         tenant.lease(&held, "reading", |spec| spec["ttl"] = json!("30m")).await?;
         let holder = Holder::new(tenant, &tenant.token(&tenant.lease_in(&held, Phase::Active).await?).await?)?;
         tenant.lease(&due, "reading", |spec| spec["ttl"] = json!("30s")).await?;
-        let short = Holder::new(tenant, &tenant.token(&tenant.lease_in(&due, Phase::Active).await?).await?)?;
+        let lease = tenant.lease_in(&due, Phase::Active).await?;
+        let short = Holder::new(tenant, &tenant.token(&lease).await?)?;
+        let end = lease.status.and_then(|status| status.expiration_time).context("an issued lease has an end")?;
+        let left = end.as_millis() - jiff::Timestamp::now().as_millisecond();
+        tokio::time::sleep(Duration::from_millis(left.unsigned_abs()).saturating_sub(BEFORE_THE_END)).await;
         let meanwhile = async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(BEFORE_THE_END).await;
             tenant.lease(&asked, "reading", |spec| spec["ttl"] = json!("10m")).await?;
             tenant.lease_in(&asked, Phase::Active).await
         };
-        let end = async { short.until(&[401, 403], Duration::from_millis(100), Duration::from_secs(60)).await };
+        let refusal = async { short.until(&[401, 403], Duration::from_millis(20), Duration::from_secs(60)).await };
         let begun = Instant::now();
         let (changed, issued, (_, refused)) =
-            tokio::try_join!(async { change.await.map(|()| begun.elapsed()) }, meanwhile, end)?;
+            tokio::try_join!(async { change.await.map(|()| begun.elapsed()) }, meanwhile, refusal)?;
         let ended = self.ended(tenant, &due).await?;
         ensure!(ended.end_reason == Some(EndReason::Expired), "{ended:?}");
-        let late = refused.as_millisecond() - ended.expiration_time.context("an issued lease has an end")?.as_millis();
+        let late = refused.as_millisecond() - end.as_millis();
         ensure!(late < LATE, "{due} was refused {late} ms after its end");
         ensure!(holder.reads().await? == 200, "{held} does not live on");
         println!(
