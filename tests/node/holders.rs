@@ -10,15 +10,21 @@ use serde_json::{Value, json};
 use crate::story::Story;
 use crate::support::Tenant;
 
-/// What the pod says each second of the token it finds in its mount.
+/// What the pod says each second of the token it finds in its mount, of which it keeps a copy, as whoever wants to go on would.
 const READER: &str = r#"
 while :; do
-    if ! test -e /lease/kubeconfig; then echo gone
-    elif kubectl --kubeconfig=/lease/kubeconfig get configmap ledger -o name >/tmp/said 2>&1; then echo reads
-    else echo "refused: $(cat /tmp/said)"
+    mount=empty
+    if cp /lease/kubeconfig /tmp/kept 2>/tmp/said; then mount=filled; fi
+    if ! test -e /tmp/kept; then token=none
+    elif kubectl --kubeconfig=/tmp/kept get configmap ledger -o name >/tmp/said 2>&1; then token=works
+    else token=refused
     fi
+    echo "mount $mount, token $token: $(cat /tmp/said)"
     sleep 1
 done"#;
+
+/// Between the two that it ends with there may be a moment: the token goes first.
+const IN_BETWEEN: &str = "mount filled, token refused";
 
 impl Story<'_> {
     /// As in config/samples/pipelines/cronjob.yaml: an init container brings the plugin, the pod's own token asks.
@@ -72,24 +78,24 @@ impl Story<'_> {
             "volumes": [{"name": "lease", "secret": {"secretName": "lease-mounted", "optional": true}}, {"name": "tmp", "emptyDir": {}}],
         });
         self.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "reader", "namespace": tenant.namespace}, "spec": pod})).await?;
-        self.reader_says(tenant, &["gone"]).await?;
+        self.reader_says(tenant, &["mount empty, token none"]).await?;
         let lease = tenant.lease("mounted", "reading", |spec| {
             spec["ttl"] = json!("30s");
             spec["delivery"] = json!({"type": "Secret"});
         });
         lease.await?;
         tenant.lease_in("mounted", Phase::Active).await?;
-        self.reader_says(tenant, &["gone", "reads", "refused", "gone"]).await
+        let course = ["mount empty, token none", "mount filled, token works", "mount empty, token refused"];
+        self.reader_says(tenant, &course).await
     }
 
     /// Waits until what the reader has said so far is this, repetitions left out.
     async fn reader_says(&self, tenant: &Tenant<'_>, what: &[&str]) -> Result<()> {
         eventually_seeing(&format!("the reader to say {what:?}"), Duration::from_secs(90), || async {
-            let log = self
-                .kubectl(&["logs", "reader", "-n", &tenant.namespace])
-                .await
-                .unwrap_or_else(|error| format!("{error:#}"));
-            let mut words: Vec<&str> = log.lines().filter_map(|line| line.split(':').next()).collect();
+            let log = self.kubectl(&["logs", "reader", "-n", &tenant.namespace]).await;
+            let log = log.unwrap_or_else(|error| format!("{error:#}"));
+            let words = log.lines().filter_map(|line| line.split(':').next());
+            let mut words: Vec<&str> = words.filter(|words| *words != IN_BETWEEN).collect();
             words.dedup();
             Ok::<_, anyhow::Error>(if words == what { Look::Done(()) } else { Look::NotYet(log) })
         })

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use leasehold::api::reasons::{EndReason, Evidence};
 
 use super::{
-    ground::{GITHUB_USER, Ground, github_claims},
+    ground::{ALONE, GITHUB_USER, Ground, github_claims},
     samples::scripts,
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 #[test]
 fn what_a_deployment_was_given_is_dead_with_proof_when_it_is_over() {
     run(async {
+        let _alone = ALONE.lock().await;
         let ground = Ground::shared().await?;
         let mut runner = ground.runner()?;
         // A job that keeps the token it deployed with.
@@ -45,6 +46,7 @@ fn what_a_deployment_was_given_is_dead_with_proof_when_it_is_over() {
 #[test]
 fn a_job_waits_longer_than_its_token_lives() {
     run(async {
+        let _alone = ALONE.lock().await;
         let ground = Ground::shared().await?;
         let mut runner = ground.runner()?;
         for (name, value) in ground.github(&github_claims(), 8) {

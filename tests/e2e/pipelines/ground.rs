@@ -10,7 +10,7 @@ use leasehold_harness::{Options, eventually};
 use serde_json::{Value, json};
 use tokio::{
     process::{Child, Command},
-    sync::OnceCell,
+    sync::{Mutex, OnceCell},
 };
 
 use super::issuer::{Issuer, REQUEST_TOKEN};
@@ -37,6 +37,9 @@ pub struct Ground {
     pub issuer: Issuer,
     lab: Lab,
 }
+
+/// Held by each test that runs a pipeline: they find their request by who asks, and all of them are the same pipeline.
+pub static ALONE: Mutex<()> = Mutex::const_new(());
 
 static GROUND: OnceCell<Ground> = OnceCell::const_new();
 

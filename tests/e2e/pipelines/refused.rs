@@ -11,7 +11,7 @@ use tokio::{
     process::Child,
 };
 
-use super::ground::{GITHUB_USER, Ground, github_claims};
+use super::ground::{ALONE, GITHUB_USER, Ground, github_claims};
 use crate::{
     cli_ask::plugin::{Shell, finish, said},
     support::{Lab, Person, run},
@@ -59,6 +59,7 @@ fn within_a_second(of: Duration, took: Duration) -> Result<()> {
 #[test]
 fn whoever_is_not_the_pipeline_that_may_lease_is_told_at_once() {
     run(async {
+        let _alone = ALONE.lock().await;
         let ground = Ground::shared().await?;
         let changed = |change: fn(&mut Value)| {
             let mut claims = github_claims();
@@ -118,6 +119,7 @@ fn whoever_is_not_the_pipeline_that_may_lease_is_told_at_once() {
 #[test]
 fn a_job_that_nobody_answers_ends_at_its_timeout_and_withdraws() {
     run(async {
+        let _alone = ALONE.lock().await;
         let ground = Ground::shared().await?;
         let mut runner = ground.runner()?;
         let token = ground.issuer.token("github", &github_claims(), 600)?;
@@ -139,6 +141,7 @@ fn a_job_that_nobody_answers_ends_at_its_timeout_and_withdraws() {
 #[test]
 fn a_denial_ends_the_job_at_once() {
     run(async {
+        let _alone = ALONE.lock().await;
         let ground = Ground::shared().await?;
         let mut runner = ground.runner()?;
         let token = ground.issuer.token("github", &github_claims(), 600)?;

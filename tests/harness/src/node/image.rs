@@ -18,7 +18,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The programs that the shell of [`programs`] knows.
-const APPLETS: [&str; 6] = ["cat", "date", "ls", "sh", "sleep", "test"];
+const APPLETS: [&str; 6] = ["cat", "cp", "ls", "sh", "sleep", "test"];
 
 /// An image in an archive of the OCI layout, which `podman load`, `skopeo copy` and `ctr images import` read.
 #[derive(Debug, Clone)]
