@@ -94,7 +94,9 @@ impl Story<'_> {
         eventually_seeing(&format!("the reader to say {what:?}"), Duration::from_secs(90), || async {
             let log = self.kubectl(&["logs", "reader", "-n", &tenant.namespace]).await;
             let log = log.unwrap_or_else(|error| format!("{error:#}"));
-            let words = log.lines().filter_map(|line| line.split(':').next());
+            // What kubectl said may be several lines.
+            let said = log.lines().filter(|line| line.starts_with("mount "));
+            let words = said.filter_map(|line| line.split(':').next());
             let mut words: Vec<&str> = words.filter(|words| *words != IN_BETWEEN).collect();
             words.dedup();
             Ok::<_, anyhow::Error>(if words == what { Look::Done(()) } else { Look::NotYet(log) })
