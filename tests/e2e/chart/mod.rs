@@ -4,6 +4,7 @@ mod objects;
 mod release;
 mod renders;
 mod typos;
+mod watched;
 
 use anyhow::Result;
 use leasehold_harness::ControlPlane;

@@ -218,7 +218,7 @@ fn each_value_changes_what_it_says_and_nothing_else_and_the_api_server_takes_it(
             let rendered = template(&lab.plane, PLAIN, &["--values", path]).await?;
             ensure!(changes(&plain, &rendered) == *expected, "{values} changes {:?}", changes(&plain, &rendered));
             for (key, object) in rendered {
-                // Not served here; what they say is compared with what is in config/prometheus.
+                // Not served here: see `watched`.
                 let foreign = object["apiVersion"] == "monitoring.coreos.com/v1";
                 if plain.get(&key) != Some(&object) && !foreign {
                     taken.insert(format!("{key}, {values}"), object);
