@@ -13,14 +13,8 @@ use super::{
 };
 use crate::{
     cluster::{
-        client::Cluster,
-        exchange::Exchange,
-        execute::Execute,
-        lead::Lead,
-        policies::{Probe, Shipped},
-        render::Endpoint,
-        standing::Keeper,
-        token::Vault,
+        client::Cluster, exchange::Exchange, execute::Execute, lead::Lead, policies::Shipped, probe::Probe,
+        render::Endpoint, standing::Keeper, token::Vault,
     },
     controllers::{
         ambient::Ambient,
