@@ -23,7 +23,7 @@ use crate::{
         system::SystemType,
     },
     controllers::index::Census,
-    domain::{agenda::Lane, outcome::Outcome, terms::Refusal},
+    domain::{agenda::Lane, outcome::Outcome, refusal::Refusal},
     version,
 };
 use census::Counted;

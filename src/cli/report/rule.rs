@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::{
         api::Duration,
-        domain::{guards::Bound, terms::Refusal},
+        domain::{guards::Bound, refusal::Refusal},
     };
 
     /// Every refusal that the operator can write, with the rule it belongs to.
