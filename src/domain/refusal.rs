@@ -160,7 +160,7 @@ impl fmt::Display for Refusal {
             Self::LifecycleExpired { at } => {
                 write!(f, "the lifecycle ended at {at}: its owner must move expirationTime")
             }
-            Self::ReviewOverdue { why } => write!(f, "the lifecycle's review is overdue; {why}"),
+            Self::ReviewOverdue { why } => write!(f, "the lifecycle's review is overdue: {why}"),
             Self::LifecycleNamespaceForbidden { namespace } => write!(
                 f,
                 "nothing is leased in namespace {namespace}: use a namespace that does not begin with kube- or leasehold-"
