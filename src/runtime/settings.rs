@@ -26,10 +26,7 @@ pub struct Settings {
     pub retention: Duration,
 
     /// Refuses every lifecycle that no CredentialLeasePolicy guards.
-    #[arg(
-        long, env = "LEASEHOLD_REQUIRE_POLICY", default_value_t = false, value_name = "true|false", action = ArgAction::Set,
-        num_args = 0..=1, require_equals = true, default_missing_value = "true"
-    )]
+    #[arg(long, env = "LEASEHOLD_REQUIRE_POLICY")]
     pub require_policy: bool,
 
     /// The API server's URL that delivered kubeconfigs name. Default: the in-cluster address, or the one of KUBECONFIG.
@@ -168,20 +165,6 @@ mod tests {
         assert_eq!(parsed(&["--leader-election-renew-deadline", "15s"]).election(), Err(Unfit::LeaseTooShort));
         assert!(Settings::try_parse_from(["leasehold", "--leader-election-retry-period", "0s"]).is_err());
         assert_ne!(parsed(&["--pod-name", "a"]).identity(), parsed(&["--pod-name", "a"]).identity());
-    }
-
-    #[test]
-    fn what_is_on_or_off_may_be_named_or_said() {
-        let parsed = |args: &[&str]| Settings::try_parse_from([&["leasehold"], args].concat()).unwrap();
-        for (args, required) in [
-            (&[][..], false),
-            (&["--require-policy"], true),
-            (&["--require-policy=true"], true),
-            (&["--require-policy=false"], false),
-            (&["--require-policy", "drain"], true),
-        ] {
-            assert_eq!(parsed(args).require_policy, required, "{args:?}");
-        }
     }
 
     #[test]
