@@ -78,7 +78,7 @@ fn the_api_server_finds_no_fault_in_the_policies() {
         let lab = Lab::shared().await?;
         let api: Api<ValidatingAdmissionPolicy> = Api::all(lab.plane.admin());
         let policies = api.list(&ListParams::default().labels("app.kubernetes.io/part-of=leasehold")).await?;
-        ensure!(policies.items.len() == 15, "{} policies", policies.items.len());
+        ensure!(policies.items.len() == 16, "{} policies", policies.items.len());
         for policy in policies {
             let warnings = policy.status.and_then(|s| s.type_checking).and_then(|t| t.expression_warnings);
             ensure!(warnings.is_none_or(|w| w.is_empty()), "{:?}", policy.metadata.name);
