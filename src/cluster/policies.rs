@@ -12,6 +12,7 @@ const SHIPPED: &[&str] = &[
     include_str!("../../config/policies/leasehold-consumer-restart.yaml"),
     include_str!("../../config/policies/leasehold-decision-independence.yaml"),
     include_str!("../../config/policies/leasehold-decision.yaml"),
+    include_str!("../../config/policies/leasehold-drain.yaml"),
     include_str!("../../config/policies/leasehold-issuing-namespace.yaml"),
     include_str!("../../config/policies/leasehold-lease-request.yaml"),
     include_str!("../../config/policies/leasehold-lease-subjects.yaml"),

@@ -111,6 +111,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             index: self.index.clone(),
             beat: self.beat.clone(),
+            counted: Arc::default(),
         }
     }
 

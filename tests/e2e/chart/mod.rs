@@ -1,5 +1,6 @@
 //! The Helm chart: what it renders, what it refuses, and the life of a release, with Helm itself.
 
+mod flags;
 mod objects;
 mod release;
 mod renders;
