@@ -81,6 +81,15 @@ faults: tools ## faults at every call of the operator, a sample in under 12 minu
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults
 
+# What is measured is the release executable, kept apart: cargo builds its own beside the bench, with the features of tests.
+BENCH := $(CURDIR)/target/bench
+.PHONY: bench
+bench: tools ## speed beside what is possible, most of an hour, into docs/benchmarks.md; QUICK=1 for minutes, ONLY=B-3, FULL=1
+	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
+	$(call step,build the operator,LEASEHOLD_COMMIT=$(COMMIT) cargo build --release --locked --bin leasehold && mkdir -p $(BENCH) && cp target/release/leasehold $(BENCH)/)
+	$(call step,build the bench,cargo bench --bench bench --no-run)
+	@LEASEHOLD_EXECUTABLE=$(BENCH)/leasehold LEASEHOLD_COMMIT=$(COMMIT) cargo bench --quiet --bench bench
+
 # The word for where it is skipped; nothing where it runs. A kubelet needs root; containerd and buildah come from Debian's packages.
 NO_NODE := $(if $(filter-out 0,$(shell id -u)),it needs root,$(if $(shell command -v apt-get),,it needs apt-get))
 
