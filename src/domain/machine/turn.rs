@@ -3,7 +3,7 @@
 use crate::domain::{
     call::{Answer, Call, Class},
     observed::{Child, ObjectId},
-    terms::Refusal,
+    refusal::Refusal,
     world::{World, rule},
 };
 
