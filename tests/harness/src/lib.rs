@@ -45,5 +45,7 @@ pub use eventually::{Look, eventually, eventually_seeing};
 pub use identity::Identity;
 pub use openbao::OpenBao;
 pub use other::{Act, Call, Other};
-pub use plane::{Component, ControlPlane, DetachedRun, Options, Output, User, end};
+pub use plane::{
+    Backup, Component, ControlPlane, DetachedRun, Options, Output, SecondApiserver, Spawner, Store, User, end,
+};
 pub use process::{Lifetime, Process};

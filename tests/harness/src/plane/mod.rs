@@ -12,7 +12,9 @@ mod options;
 mod ports;
 mod ready;
 mod run_dir;
+mod second;
 mod start;
+mod store;
 mod sweep;
 mod users;
 mod watchdog;
@@ -37,6 +39,8 @@ use endpoint::Endpoint;
 use ports::Ports;
 use run_dir::RunDir;
 pub(crate) use run_dir::write_private;
+pub use second::SecondApiserver;
+pub use store::{Backup, Store};
 use users::{Credentials, Users};
 use watchdog::Watchdog;
 
@@ -58,6 +62,30 @@ pub struct ControlPlane {
     admin: Credentials,
     users: Users,
     kubectl: PathBuf,
+}
+
+/// Starts processes of a run: [`ControlPlane::spawner`].
+#[derive(Debug, Clone)]
+pub struct Spawner {
+    dir: RunDir,
+}
+
+impl Spawner {
+    /// As [`ControlPlane::spawn`].
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
+        let process = Process::spawn(name, command, &self.dir.log(name), Lifetime::Ours)?;
+        self.dir.record(name, process.identity())?;
+        Ok(process)
+    }
+
+    /// Where the log of a process is, whether it runs or not.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.dir.log(name)
+    }
 }
 
 impl ControlPlane {
@@ -108,9 +136,13 @@ impl ControlPlane {
     /// # Errors
     /// If it cannot be started.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
-        let process = Process::spawn(name, command, &self.dir.log(name), Lifetime::Ours)?;
-        self.dir.record(name, process.identity())?;
-        Ok(process)
+        self.spawner().spawn(name, command)
+    }
+
+    /// What starts processes of this run, for whoever must not borrow the control plane.
+    #[must_use]
+    pub fn spawner(&self) -> Spawner {
+        Spawner { dir: self.dir.clone() }
     }
 
     /// A certificate, signed as the API server's is, for another server of the run at 127.0.0.1.

@@ -38,6 +38,44 @@ async fn the_api_server_comes_back_with_its_port_data_and_audit_log() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_store_goes_back_to_its_copy_with_its_version_or_above_every_one() -> Result<()> {
+    let _turn = turn().await;
+    let mut plane = ControlPlane::start(Options::default()).await?;
+    let objects: Api<ConfigMap> = Api::namespaced(plane.admin(), "default");
+    objects.create(&PostParams::default(), &config_map("before")).await?;
+    let backup = plane.back_up_store("copy")?;
+    for raised in [false, true] {
+        objects.create(&PostParams::default(), &config_map("after")).await?;
+        let newest = plane.store().revision().await?;
+        if raised {
+            plane.restore_store_raised(&backup).await?;
+        } else {
+            plane.restore_store(&backup).await?;
+        }
+        objects.get("before").await?;
+        assert_eq!(refusal(objects.get("after").await), 404);
+        if raised {
+            assert!(plane.store().revision().await? > newest);
+        }
+    }
+    plane.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_api_servers_share_a_store() -> Result<()> {
+    let _turn = turn().await;
+    let plane = ControlPlane::start(Options::default()).await?;
+    let address = plane.store().address;
+    let port = address.rsplit(':').next().unwrap_or_default().parse()?;
+    let second = plane.second_apiserver(port).await?;
+    let objects: Api<ConfigMap> = Api::namespaced(plane.admin(), "default");
+    objects.create(&PostParams::default(), &config_map("shared")).await?;
+    Api::<ConfigMap>::namespaced(second.admin(), "default").get("shared").await?;
+    drop(second);
+    plane.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_or_paused_component_does_nothing_until_it_goes_on() -> Result<()> {
     let _turn = turn().await;
     let mut plane = ControlPlane::start(Options::default()).await?;
