@@ -17,6 +17,8 @@ use crate::domain::call::{Class, Failure};
 const MAX_ANSWER: usize = 8 << 20;
 /// Asks for an object's metadata only: nothing else of it is sent.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// The same of each object of a list.
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
 /// Sends requests.
 #[derive(Clone)]
@@ -69,6 +71,13 @@ impl Ask {
     #[must_use]
     pub fn metadata(mut self) -> Self {
         self.accept = METADATA;
+        self
+    }
+
+    /// Only the metadata of a list, and of what is in it, is wanted.
+    #[must_use]
+    pub fn metadata_list(mut self) -> Self {
+        self.accept = METADATA_LIST;
         self
     }
 }

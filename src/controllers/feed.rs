@@ -37,6 +37,8 @@ pub struct Outlet {
     pub lifecycles: mpsc::UnboundedSender<(String, String)>,
     /// The same again, for their standing credentials.
     pub standing: mpsc::UnboundedSender<(String, String)>,
+    /// Told whenever a watch fails, and when it has listed anew.
+    pub disturbed: Arc<Notify>,
 }
 
 impl Outlet {
@@ -123,9 +125,13 @@ async fn follow<K, F>(
             }
             Ok(Event::InitApply(object) | Event::Apply(object)) => on(&outlet.index, Change::Applied(object)),
             Ok(Event::Delete(object)) => on(&outlet.index, Change::Deleted(object)),
-            Ok(Event::InitDone) => outlet.index.list_ends(source),
+            Ok(Event::InitDone) => {
+                outlet.disturbed.notify_one();
+                outlet.index.list_ends(source)
+            }
             Err(error) => {
                 tracing::warn!(?source, %error, "a watch failed and is opened again");
+                outlet.disturbed.notify_one();
                 continue;
             }
         };

@@ -9,6 +9,7 @@ pub mod index;
 pub mod lifecycles;
 pub mod packed;
 pub mod policies;
+pub mod rewind;
 pub mod standing;
 pub mod sweep;
 pub mod systems;

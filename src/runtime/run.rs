@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     cluster::{client, election::Elector, lead::Lead},
+    controllers::rewind::Rewound,
     domain::election::{Lost, Unfit},
     version,
 };
@@ -41,6 +43,9 @@ pub enum Error {
     /// Another replica leads, or may: this one stops at once, and stands by after its restart.
     #[error("the lead is lost: {0}")]
     Lost(#[from] Lost),
+    /// Everything that is known is of a time that has not come yet.
+    #[error(transparent)]
+    Rewound(#[from] Rewound),
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -78,7 +83,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     let elector = terms.map(|terms| Elector::new(identity, terms, cluster.client, lead, (clock, metrics, beat)));
     let mut seat = Seat::seek(elector);
-    let ended = serve(&mut parts, inboxes, &mut seat, &stop).await;
+    let undone = Undone { stop: stop.clone(), rewound: Box::pin(parts.rewound()) };
+    let ended = serve(&mut parts, inboxes, &mut seat, undone).await;
     // Whatever calls other systems listens to this, too.
     stop.cancel();
     parts.end().await;
@@ -87,21 +93,29 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         seat.give_back().await;
     }
     tell_the_rest(writer).await;
-    Ok(ended?)
+    ended
 }
 
-/// Stands by, and leads once it may; until a stop, or until the lead is lost.
-async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, stop: &CancellationToken) -> Result<(), Lost> {
+/// What ends the operator besides a lost lead.
+struct Undone {
+    stop: CancellationToken,
+    rewound: BoxFuture<'static, Rewound>,
+}
+
+/// Stands by, and leads once it may; until a stop, until the lead is lost, or until the store has gone back in time.
+async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, mut undone: Undone) -> Result<(), Error> {
     tokio::select! {
         biased;
-        () = stop.cancelled() => return Ok(()),
+        () = undone.stop.cancelled() => return Ok(()),
+        rewound = &mut undone.rewound => return Err(rewound.into()),
         held = seat.held() => held?,
     }
     let mut engine = parts.lead(inboxes).await;
     tokio::select! {
         biased;
         lost = seat.lost() => abandon(engine, lost).await,
-        () = stop.cancelled() => {
+        rewound = &mut undone.rewound => abandon(engine, rewound).await,
+        () = undone.stop.cancelled() => {
             tracing::info!("leasehold stops: running calls are finished");
             tokio::select! {
                 biased;
@@ -119,12 +133,13 @@ async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, stop: &Canc
 }
 
 /// Drops every running visit, with the calls that it waits for.
-async fn abandon(engine: JoinHandle<()>, lost: Lost) -> Result<(), Lost> {
-    tracing::error!(%lost, "the lead is lost: leasehold stops at once");
+async fn abandon(engine: JoinHandle<()>, why: impl Into<Error>) -> Result<(), Error> {
+    let why = why.into();
+    tracing::error!(%why, "leasehold stops at once");
     engine.abort();
     // It was aborted, or had ended.
     _ = engine.await;
-    Err(lost)
+    Err(why)
 }
 
 async fn tell_the_rest(writer: Writer) {

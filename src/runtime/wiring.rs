@@ -23,7 +23,9 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::{Index, Wish},
-        lifecycles, policies, standing, sweep, systems, tasks, visit,
+        lifecycles, policies,
+        rewind::{self, Rewound},
+        standing, sweep, systems, tasks, visit,
         work::{Calls, With},
     },
     domain::{agenda::Widths, observed},
@@ -82,7 +84,8 @@ impl Parts {
         let (visits, wishes) = mpsc::unbounded_channel();
         let (dirty, changed) = mpsc::unbounded_channel();
         let (moved, moving) = mpsc::unbounded_channel();
-        let outlet = Outlet { index: index.clone(), visits, lifecycles: dirty, standing: moved };
+        let outlet =
+            Outlet { index: index.clone(), visits, lifecycles: dirty, standing: moved, disturbed: Arc::default() };
         let parts = Self {
             exchange: Exchange::new(cluster.client.clone(), settings.call_timeout),
             evaluator: Evaluator::start().map_err(Error::Evaluator)?,
@@ -118,6 +121,11 @@ impl Parts {
     /// When the loop that matters last went round.
     pub(super) fn beat(&self) -> Arc<AtomicI64> {
         self.beat.clone()
+    }
+
+    /// Returns once the store has gone back in time.
+    pub(super) fn rewound(&self) -> impl Future<Output = Rewound> + Send + 'static {
+        rewind::noticed(self.index.clone(), self.exchange.clone(), self.outlet.disturbed.clone())
     }
 
     /// Runs until the process ends.

@@ -39,6 +39,7 @@ mod quotas;
 mod reached;
 mod release;
 mod report;
+mod restored;
 mod seeing;
 mod standing;
 mod status;

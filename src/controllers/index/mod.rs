@@ -111,6 +111,22 @@ struct Inner {
     last_lease: HashMap<(String, String), Time>,
     /// Since when this replica leads.
     led: Option<Time>,
+    /// The newest version of a lease that was seen or written.
+    newest: u64,
+    /// The sources that are being listed.
+    listing: HashSet<Source>,
+    doubt: Option<Doubt>,
+}
+
+/// A lease that a list named in an older version than was known: the list may have been read before our own last write, or the
+/// store has gone back in time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    pub namespace: String,
+    pub name: String,
+    pub uid: String,
+    /// The version that was known.
+    pub version: u64,
 }
 
 /// The index. Cheap to share; no lock is held across an await.
@@ -142,6 +158,18 @@ impl Index {
     #[must_use]
     pub fn admission(&self) -> Enforcement {
         self.inner().enforcement.clone().unwrap_or(Enforcement::Unknown)
+    }
+
+    /// The newest version of a lease that was seen or written; the store's own is never older.
+    #[must_use]
+    pub fn newest_version(&self) -> u64 {
+        self.inner().newest
+    }
+
+    /// The last doubt, once.
+    #[must_use]
+    pub fn take_doubt(&self) -> Option<Doubt> {
+        self.inner().doubt.take()
     }
 
     /// A lifecycle as it was last seen.

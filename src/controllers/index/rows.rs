@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Inner, Source};
+use super::{Doubt, Inner, Source};
 use crate::{
     api::{
         CredentialLease, ServiceAccountLifecycle, Time, condition,
@@ -151,6 +151,7 @@ impl Inner {
         let uid = LeaseUid::parse(metadata.uid.as_deref()?)?;
         let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
         let version: u64 = metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
+        self.newest = self.newest.max(version);
         let epoch = self.epoch(Source::Leases);
         let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
         if let Some(former) =
@@ -163,6 +164,10 @@ impl Inner {
         let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name));
         row.epoch = epoch;
         if row.packed.is_some() && row.presence == Presence::Exists && version <= row.version {
+            if version < row.version && self.listing.contains(&Source::Leases) {
+                let uid = uid.as_str().to_owned();
+                self.doubt = Some(Doubt { namespace, name, uid, version: row.version });
+            }
             return None;
         }
         row.namespace = namespace;
@@ -192,6 +197,7 @@ impl Inner {
         if status.end_time.is_some() {
             self.tasks.forget(uid);
         }
+        self.newest = self.newest.max(version.unwrap_or_default());
         let Some(row) = self.leases.get_mut(uid) else { return };
         if version.is_some_and(|v| v < row.version) {
             return;

@@ -45,12 +45,15 @@ pub const WRITTEN: [Source; 2] = [Source::Leases, Source::Children(Kind::Account
 impl Index {
     /// A list begins: what it does not name is gone.
     pub fn list_begins(&self, source: Source) {
-        *self.inner().epochs.entry(source).or_default() += 1;
+        let mut inner = self.inner();
+        *inner.epochs.entry(source).or_default() += 1;
+        inner.listing.insert(source);
     }
 
     /// A list is complete.
     pub fn list_ends(&self, source: Source) -> Wishes {
         let mut inner = self.inner();
+        inner.listing.remove(&source);
         let epoch = inner.epoch(source);
         let wishes = match source {
             Source::Leases => inner.sweep_leases(epoch),

@@ -337,3 +337,17 @@ fn what_was_recorded_of_a_lease_that_nobody_has_seen_is_kept() {
     }
     panic!("it is visited for ever");
 }
+
+#[test]
+fn an_older_version_in_a_list_raises_a_doubt_and_in_an_event_it_is_only_late() {
+    let index = synced();
+    _ = index.lease_applied(&lease(9, |_| ()));
+    assert_eq!(index.newest_version(), 9);
+    _ = index.lease_applied(&lease(7, |_| ()));
+    assert_eq!(index.take_doubt(), None, "an event may be late");
+    index.list_begins(Source::Leases);
+    _ = index.lease_applied(&lease(7, |_| ()));
+    _ = index.list_ends(Source::Leases);
+    let doubt = Doubt { namespace: "ns".into(), name: "lease".into(), uid: UID.into(), version: 9 };
+    assert_eq!((index.take_doubt(), index.take_doubt()), (Some(doubt), None));
+}
