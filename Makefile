@@ -65,7 +65,7 @@ package: ## the plugin as an archive, with checksums: target/dist/; FROM=<direct
 .PHONY: test
 test: tools ## everything that must hold: format, lints, generated files, all tests
 	$(call step,format,cargo fmt --all --check)
-	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults --test node -- -D warnings)
+	$(call step,lints,cargo clippy --workspace --all-targets -- -D warnings && cargo clippy --test faults --test outages --test node -- -D warnings)
 	$(call step,crds/ is what src/api says,cargo run --quiet --bin crdgen -- crds --check)
 	$(call step,charts/ is what config/ says,cargo run --quiet --bin chartgen -- charts/leasehold/files --check)
 	$(call step,docs/reference is what the code says,cargo run --quiet --bin docgen -- docs/reference --check)
@@ -80,6 +80,13 @@ faults: tools ## faults at every call of the operator, a sample in under 12 minu
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults
+	$(if $(FULL),@$(MAKE) --no-print-directory outages)
+
+.PHONY: outages
+outages: tools ## API servers, etcd and clocks that fail, and what the operator stands on taken away; SCENE=name for one, QUICK=1
+	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
+	$(call step,build,cargo test --test outages --no-run)
+	@cargo test --quiet --test outages
 
 # What is measured is the release executable, kept apart: cargo builds its own beside the bench, with the features of tests.
 BENCH := $(CURDIR)/target/bench
