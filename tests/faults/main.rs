@@ -39,7 +39,7 @@ use support::Lab;
 /// Leases side by side: one for each flow.
 const WIDTH: usize = Flow::ALL.len();
 /// Plans of a bounded run beside those of the weathers, if there is time for them.
-const BOUNDED: usize = 360;
+const BOUNDED: usize = 126;
 /// After that no further round begins: a round takes less than the minutes that are left to twelve.
 const BUDGET: Duration = Duration::from_secs(600);
 const SEED: u64 = 7;
@@ -75,7 +75,7 @@ async fn run() -> Result<bool> {
             bench.proxy.trace();
             named(&plans, name)?
         }
-        None if full => plans.sample(seed, plans.all.len()),
+        None if full => plans.all.clone(),
         None => plans.sample(seed, usize::try_from(number("PLANS", BOUNDED as u64)?)?),
     };
     println!("{} plans of {}, seed {seed}", chosen.len(), plans.all.len());
@@ -84,7 +84,7 @@ async fn run() -> Result<bool> {
     }
     let chosen_at_will = full || only.is_some() || std::env::var_os("PLANS").is_some();
     let budget = if chosen_at_will { None } else { Some(begun + BUDGET) };
-    let score = all(&lab, &bench, chosen, &usual, budget, width).await?;
+    let score = all(&lab, &bench, chosen, &usual, budget, (width, seed)).await?;
     if !score.is_sound() {
         println!("the operators' logs are in {}", lab.plane.dir().display());
     }
@@ -115,10 +115,10 @@ async fn all(
     chosen: Vec<(Stage, Plan)>,
     usual: &BTreeMap<Flow, Undisturbed>,
     until: Option<Instant>,
-    width: usize,
+    (width, seed): (usize, u64),
 ) -> Result<Score> {
     let (mut score, mut skipped) = (Score::default(), 0);
-    let mut rounds: VecDeque<Vec<Plan>> = plans::rounds(chosen, width).into();
+    let mut rounds: VecDeque<Vec<Plan>> = plans::rounds(chosen, width, seed).into();
     let (mut n, mut again) = (0, false);
     loop {
         let Some(round) = rounds.pop_front() else {
@@ -128,7 +128,7 @@ async fn all(
             // A crash that was meant for another lease may have kept a call from being made.
             again = true;
             let missed = std::mem::take(&mut score.not_reached).into_iter().map(|plan| (Stage::Issue, plan));
-            rounds.extend(plans::rounds(missed.collect(), width));
+            rounds.extend(plans::rounds(missed.collect(), width, seed));
             continue;
         };
         n += 1;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
     call,
@@ -72,25 +72,26 @@ impl Plans {
         }
     }
 
-    /// So many: every flow in every weather, since those share a round, but for those that would hold it up; then evenly, kind of
-    /// fault by kind of fault, and within each flow by flow.
+    /// Every flow in every weather, since those share a round, but for one that would hold it up: that is in one weather. Then so
+    /// many, evenly, kind of fault by kind of fault, and within each flow by flow.
     pub fn sample(&self, seed: u64, wanted: usize) -> Vec<(Stage, Plan)> {
         let mut rng = StdRng::seed_from_u64(seed);
-        let shares = |plan: &Plan| plan.traps.is_empty() && !plan.flow.script().is_slow();
-        let mut sample: Vec<(Stage, Plan)> = self.all.iter().filter(|(_, plan)| shares(plan)).cloned().collect();
+        let slow_in = *Weather::FOUL.choose(&mut rng).unwrap_or(&Weather::Cut);
+        let shares = |plan: &Plan| !plan.flow.script().is_slow() || plan.weather == slow_in;
+        let untouched = self.all.iter().filter(|(_, plan)| plan.traps.is_empty());
+        let mut sample: Vec<(Stage, Plan)> = untouched.filter(|(_, plan)| shares(plan)).cloned().collect();
+        let wanted = wanted + sample.len();
         let mut kinds: BTreeMap<Kind, ByFlow<'_>> = BTreeMap::new();
-        for found in self.all.iter().filter(|(_, plan)| !shares(plan)) {
+        for found in self.all.iter().filter(|(_, plan)| !plan.traps.is_empty()) {
             kinds.entry(kind(&found.1)).or_default().entry(found.1.flow).or_default().push(found);
         }
         let mut taken: BTreeMap<Flow, usize> = BTreeMap::new();
         for flows in kinds.values_mut() {
             for plans in flows.values_mut() {
-                for i in (1..plans.len()).rev() {
-                    plans.swap(i, rng.random_range(0..=i));
-                }
+                shuffle(plans, &mut rng);
             }
         }
-        while sample.len() < wanted.min(self.all.len()) {
+        while sample.len() < wanted && kinds.values().flat_map(BTreeMap::values).any(|plans| !plans.is_empty()) {
             for flows in kinds.values_mut() {
                 // Of the flows that have this kind, the one that was taken least so far.
                 let left = flows.iter_mut().filter(|(_, plans)| !plans.is_empty());
@@ -139,8 +140,9 @@ fn pruned(flow: Flow, key: &str, stage: Stage, fault: Fault) -> Option<&'static 
 type Group = (Weather, usize, bool, bool);
 
 /// Packs plans into rounds of at most `width` that may run side by side: those that take the operator away apart, and in the order
-/// of their stages, so that one kill is the crash of many.
-pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize) -> Vec<Vec<Plan>> {
+/// of their stages, so that one kill is the crash of many. In an order of the seed's: what a run that is cut short leaves out, another
+/// seed tries.
+pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize, seed: u64) -> Vec<Vec<Plan>> {
     let mut groups: BTreeMap<Group, Vec<(Stage, Plan)>> = BTreeMap::new();
     for (stage, plan) in plans {
         let outages = plan.outages();
@@ -155,13 +157,12 @@ pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize) -> Vec<Vec<Plan>> {
         group.sort_by_key(|(stage, plan)| (!plan.flow.script().is_slow(), *stage));
         rounds.extend(group.chunks(width).map(|some| some.iter().map(|(_, plan)| plan.clone()).collect()));
     }
-    evenly(rounds)
+    shuffle(&mut rounds, &mut StdRng::seed_from_u64(seed));
+    rounds
 }
 
-/// Rounds of all kinds mixed, so that a run that is cut short has tried each kind.
-fn evenly(rounds: Vec<Vec<Plan>>) -> Vec<Vec<Plan>> {
-    let step = 7;
-    let mut mixed: Vec<(usize, Vec<Plan>)> = rounds.into_iter().enumerate().map(|(n, r)| (n % step, r)).collect();
-    mixed.sort_by_key(|(rank, _)| *rank);
-    mixed.into_iter().map(|(_, round)| round).collect()
+fn shuffle<T>(items: &mut [T], rng: &mut StdRng) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, rng.random_range(0..=i));
+    }
 }
