@@ -98,7 +98,7 @@ image: tools ## the image where there is no container engine: target/image/lease
 	$(call step,image,LEASEHOLD_COMMIT='$(COMMIT)' cargo run --quiet --package leasehold-harness --bin image -- $(NAME))
 
 .PHONY: generate
-generate: tools ## writes crds/ and docs/reference/ from the code, and the chart's files from config/
+generate: tools ## writes crds/ and docs/reference/ from the code, and the chart's files and README from config/ and its values
 	$(call step,crds/,cargo run --quiet --bin crdgen -- crds)
 	$(call step,charts/leasehold/files/,cargo run --quiet --bin chartgen -- charts/leasehold/files)
 	$(call step,charts/leasehold/README.md,cargo run --quiet --package leasehold-harness --bin tool -- helm-docs --log-level warning --chart-search-root charts --sort-values-order file)

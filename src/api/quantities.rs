@@ -5,12 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// The shortest life of a lease, in seconds.
-pub const MIN_TTL_SECONDS: i64 = 30;
-/// The longest life of a lease, in seconds: one year.
-pub const MAX_TTL_SECONDS: i64 = 8760 * 3600;
-/// The rule of the schema for the life of a lease. One rule for spelling and bounds: a pattern would be reported as a regular
-/// expression, and `duration()` of what is none as a failed conversion, and neither tells what to write.
+/// The rule of the schema for the life of a lease: half a minute to a year. One rule for spelling and bounds: a pattern would be
+/// reported as a regular expression, and `duration()` of what is none as a failed conversion, and neither tells what to write.
 pub(crate) const TTL_RULE: &str = "self.matches('^([0-9]{1,5}(h|m|s)){1,3}$') && duration(self) >= duration('30s') && duration(self) <= duration('8760h')";
 /// What whoever breaks [`TTL_RULE`] reads.
 pub(crate) const TTL_MESSAGE: &str = "write a ttl from 30s to 8760h, as one to three numbers of at most five digits, each with h, m or s, like 90s, 15m or 1h30m";

@@ -39,10 +39,10 @@ impl Review {
 pub struct Date(jiff::civil::Date);
 
 impl Date {
-    /// When the day begins. The years that a date can be written in are all years that a time can be in.
+    /// When the day begins. The last day that can be written is later than any time: it begins at the last one.
     #[must_use]
     pub fn begins(self) -> Time {
-        self.0.to_zoned(jiff::tz::TimeZone::UTC).map_or(Time::from_millis(0), |day| day.timestamp().into())
+        self.0.to_zoned(jiff::tz::TimeZone::UTC).map_or(Time::from_millis(i64::MAX), |day| day.timestamp().into())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod fence;
 pub mod lead;
 pub mod paths;
 pub mod policies;
+pub mod probe;
 pub mod render;
 pub mod rights;
 pub mod standing;

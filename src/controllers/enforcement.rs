@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::feed::Outlet;
 use crate::{
     api::Time,
-    cluster::policies::{Probe, Shipped},
+    cluster::{policies::Shipped, probe::Probe},
     domain::{call::Failure, observed::Enforcement},
     runtime::{clock::Clock, metrics::Metrics},
 };

@@ -20,7 +20,8 @@ use crate::{
         ending,
         learn::learn,
         observed::{Child, Observed},
-        terms::{self, Refusal},
+        refusal::Refusal,
+        terms,
         validations::Input,
     },
     runtime::{

@@ -6,8 +6,8 @@ use super::{
     agenda::Lane,
     guards::Labels,
     observed::{Child, DeciderSeen, ObjectId, RoleSeen, TokenFacts},
+    refusal::Refusal,
     steps::Task,
-    terms::Refusal,
 };
 use crate::api::{ServiceAccountLifecycle, Time, status::CredentialLeaseStatus};
 

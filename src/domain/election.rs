@@ -233,6 +233,10 @@ impl Election {
             (_, Answer::Absent) => {
                 self.saw_none(None, now);
                 self.doubtful = false;
+                if *asked == Next::Claim(None) {
+                    // It cannot be made: its namespace is not there (yet).
+                    self.quiet_until = now.saturating_add(self.terms.retry);
+                }
             }
             (_, Answer::Conflict) => self.doubtful = true,
             (_, Answer::Failed) => {

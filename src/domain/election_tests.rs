@@ -54,6 +54,26 @@ fn a_held_lease_is_claimed_once_it_has_not_changed_for_its_duration() {
 }
 
 #[test]
+fn a_lease_that_cannot_be_made_is_not_tried_without_a_pause() {
+    let mut election = candidate("a");
+    election.saw_none(None, 1_000);
+    let asked = election.next(1_000);
+    assert_eq!(asked, Next::Claim(None));
+    // The namespace is not there.
+    election.answered(&asked, 1_000, 1_005, &Answer::Absent);
+    assert_eq!(election.next(1_005), Next::Until(3_005));
+    assert_eq!(election.next(3_005), Next::Claim(None));
+    // One that was deleted under its holder is made anew at once, and with pauses if that cannot be.
+    let mut election = leader(1_000);
+    let asked = election.next(3_000);
+    election.answered(&asked, 3_000, 3_005, &Answer::Absent);
+    let asked = election.next(3_005);
+    assert_eq!(asked, Next::Claim(None));
+    election.answered(&asked, 3_005, 3_010, &Answer::Absent);
+    assert_eq!(election.next(3_010), Next::Until(5_010));
+}
+
+#[test]
 fn a_released_lease_is_claimed_at_once() {
     let mut election = candidate("b");
     election.saw(&record(7, "a"), 1_000);

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{rbac, terms::Refusal};
+use super::{rbac, refusal::Refusal};
 use crate::api::{
     Duration,
     lifecycle::{

@@ -7,7 +7,9 @@ use super::{
     decide::{attempt, until_end},
     ending,
     observed::{Child, Enforcement, Known, LifecycleSeen, Observed},
-    rbac, report, request, standing,
+    rbac,
+    refusal::Refusal,
+    report, request, standing,
     steps::{self, Progress},
     terms,
 };
@@ -170,15 +172,15 @@ fn confirm(seen: &Observed, now: Time) -> Option<Next> {
 }
 
 /// A connected system that is applied together with the lease may reach us after it: until when that is waited for.
-fn system_may_come(seen: &Observed, now: Time, refusals: &[terms::Refusal]) -> Option<Time> {
+fn system_may_come(seen: &Observed, now: Time, refusals: &[Refusal]) -> Option<Time> {
     let until = seen.lease.created.plus_millis(SYSTEM_LAG_MILLIS);
-    let step = |r: &terms::Refusal| matches!(r, terms::Refusal::StepInvalid { .. });
+    let step = |r: &Refusal| matches!(r, Refusal::StepInvalid { .. });
     (now < until && refusals.iter().any(step)).then_some(until)
 }
 
 /// The refusal of a request, once every rule has spoken and the API server itself has confirmed what they rest on.
 #[must_use]
-pub fn refusal(seen: &Observed, now: Time) -> Option<Vec<terms::Refusal>> {
+pub fn refusal(seen: &Observed, now: Time) -> Option<Vec<Refusal>> {
     let undecided = seen.enforcement != Enforcement::Enforced || !questions(seen).is_empty();
     let refusals = terms::refusals(seen, now);
     let undecided = undecided || system_may_come(seen, now, &refusals).is_some();
@@ -186,8 +188,8 @@ pub fn refusal(seen: &Observed, now: Time) -> Option<Vec<terms::Refusal>> {
     settled.then_some(refusals)
 }
 
-fn confirmations(seen: &Observed, refusals: &[terms::Refusal]) -> Vec<Call> {
-    if !refusals.iter().any(terms::Refusal::may_be_stale) {
+fn confirmations(seen: &Observed, refusals: &[Refusal]) -> Vec<Call> {
+    if !refusals.iter().any(Refusal::may_be_stale) {
         return vec![];
     }
     match &seen.lifecycle {
@@ -196,7 +198,7 @@ fn confirmations(seen: &Observed, refusals: &[terms::Refusal]) -> Vec<Call> {
         LifecycleSeen::Present(_) => refusals
             .iter()
             .filter_map(|r| match r {
-                terms::Refusal::RoleNotFound { grant, .. } if !seen.learned.roles_confirmed.contains(grant) => {
+                Refusal::RoleNotFound { grant, .. } if !seen.learned.roles_confirmed.contains(grant) => {
                     Some(Call::ReadRole { grant: grant.clone() })
                 }
                 _ => None,

@@ -24,6 +24,7 @@ pub mod outcome;
 pub mod outlives;
 pub mod policy;
 pub mod rbac;
+pub mod refusal;
 pub mod report;
 pub mod request;
 pub mod review;

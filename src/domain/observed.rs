@@ -9,9 +9,9 @@ use super::{
     agreement,
     call::{Call, Failure},
     guards::{self, Effective, GrantSeen, Guard, Labels, PolicySeen, Scope},
+    refusal::Refusal,
     steps::Works,
     task::TaskSeen,
-    terms::Refusal,
     workflow::Systems,
 };
 use crate::api::{

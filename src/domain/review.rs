@@ -122,6 +122,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_and_the_last_day_that_can_be_written_are_judged_like_any_other() {
+        for (day, expected) in [
+            ("0000-01-01", Standing::Overdue { since: at("0000-04-14T00:00:00Z") }),
+            ("9999-12-30", Standing::Ahead),
+            ("9999-12-31", Standing::Ahead),
+        ] {
+            let review = Review { last_reviewed: day.parse().unwrap(), ..review() };
+            assert_eq!(standing(Some(&review), at("2026-11-24T12:00:00Z")), expected, "{day}");
+        }
+    }
+
+    #[test]
     fn without_grace_it_stops_on_the_day() {
         let strict = Review { grace_days: Some(0), ..review() };
         assert_eq!(

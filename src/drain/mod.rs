@@ -17,7 +17,7 @@ use clap::Args;
 
 use crate::api::names;
 use left::Left;
-use reach::Reach;
+use reach::{Reach, Stop};
 use signs::Signs;
 
 /// Name of the policy that stops everything.
@@ -63,6 +63,11 @@ pub enum Error {
     )]
     Left { count: usize, seconds: u64, lines: String },
     #[error(
+        "nothing is left, but after {0} s the operator has not taken in the policy {POLICY}, and until then it may issue: its log says \
+         why; run it again to wait longer"
+    )]
+    NotTakenIn(u64),
+    #[error(
         "namespace leasehold-leases is still there after {0} s: kubectl get namespace leasehold-leases -o yaml says what it waits for"
     )]
     Namespace(u64),
@@ -79,7 +84,8 @@ pub async fn run(flags: &Drain) -> Result<(), Error> {
 
 async fn drain(reach: &Reach, timeout: Duration) -> Result<(), Error> {
     let begun = Instant::now();
-    let mut course = Course { signs: Signs::new(begun, reach.stop().await?), said: String::new(), hand: None };
+    let stop = reach.stop().await?;
+    let mut course = Course { stop, signs: Signs::new(begun, stop == Stop::Made), said: String::new(), hand: None };
     tell(&format!("policy {POLICY} stops everything: nothing more is issued, and what is leased ends"));
     loop {
         let looked = course.step(reach).await;
@@ -88,6 +94,9 @@ async fn drain(reach: &Reach, timeout: Duration) -> Result<(), Error> {
         }
         if begun.elapsed() > timeout {
             let left = looked?.unwrap_or_default();
+            if left.is_nothing() {
+                return Err(Error::NotTakenIn(timeout.as_secs()));
+            }
             let lines = left.lines().join("\n");
             return Err(Error::Left { count: left.count(), seconds: timeout.as_secs(), lines });
         }
@@ -105,6 +114,7 @@ async fn drain(reach: &Reach, timeout: Duration) -> Result<(), Error> {
 
 /// How a drain goes on.
 struct Course {
+    stop: Stop,
     signs: Signs,
     /// The progress that was told last.
     said: String,
@@ -122,11 +132,13 @@ struct Hand {
 impl Course {
     /// One look, and what follows from it; what is left, `None`: it is over.
     async fn step(&mut self, reach: &Reach) -> Result<Option<Left>, Error> {
-        let (found, glance) = (reach.found().await?, reach.glance().await?);
+        // In this order: what was asked for before the operator had taken in the stop is among what is found.
+        let (glance, found) = (reach.glance().await?, reach.found().await?);
         let left = Left::of(&found);
         let progress = left.progress();
-        self.signs.saw(&glance, &progress, Instant::now());
-        if left.is_nothing() {
+        self.signs.saw(&glance, signs::written(&found.leases), Instant::now());
+        let silent = self.signs.silent_for(Instant::now()) > SILENCE;
+        if left.is_nothing() && (glance.taken_in || silent || self.stop == Stop::Needless) {
             tell("nothing is left: every lease has ended, that is proven, and what workflows did is taken back");
             return Ok(None);
         }
@@ -134,7 +146,7 @@ impl Course {
             tell(&progress);
             self.said = progress;
         }
-        if self.hand.is_none() && self.signs.silent_for(Instant::now()) > SILENCE {
+        if self.hand.is_none() && silent {
             self.hand = Some(Hand::default());
             tell("no operator runs: the accounts of leases are deleted here, which ends every token of them");
         }

@@ -32,6 +32,17 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Why, as an annotation of the policy.
 const REASON: &str = "leasehold drain: every lease ends before Leasehold is removed";
 
+/// How it came that everything is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It was not, and is now.
+    Made,
+    /// It was already.
+    There,
+    /// There is no kind to stop with, and with that nothing to stop.
+    Needless,
+}
+
 /// The way to the API server.
 pub(super) struct Reach(Client);
 
@@ -41,26 +52,26 @@ impl Reach {
         Ok(Self(client::connect(&clock, &Metrics::new(), &Lead::always(clock.clone())).await?.client))
     }
 
-    /// Stops everything; whether it was not stopped already.
-    pub(super) async fn stop(&self) -> Result<bool, Error> {
+    /// Stops everything.
+    pub(super) async fn stop(&self) -> Result<Stop, Error> {
         let api: Api<CredentialLeasePolicy> = Api::all(self.0.clone());
         let what = "everything cannot be stopped";
         let wanted = policy(POLICY, &Scope::Everything, false, Some(REASON));
         let created = within(api.create(&PostParams::default(), &wanted)).await;
         match created {
-            Ok(_) => return Ok(true),
+            Ok(_) => return Ok(Stop::Made),
             // Without its kind there is no lease either.
-            Err(error) if is(&error, 404) => return Ok(false),
+            Err(error) if is(&error, 404) => return Ok(Stop::Needless),
             Err(error) if is(&error, 409) => {}
             Err(error) => return Err(failed(what, error)),
         }
         let mut there = within(api.get(POLICY)).await.map_err(|e| failed(what, e))?;
         if there.spec == wanted.spec {
-            return Ok(false);
+            return Ok(Stop::There);
         }
         there.spec = wanted.spec;
         within(api.replace(POLICY, &PostParams::default(), &there)).await.map_err(|e| failed(what, e))?;
-        Ok(true)
+        Ok(Stop::Made)
     }
 
     /// Takes the stop away.

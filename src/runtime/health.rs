@@ -11,11 +11,14 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use tokio_util::sync::CancellationToken;
 
-use super::{clock::Clock, metrics::Metrics};
+use super::{clock::Clock, listener::Few, metrics::Metrics};
 use crate::controllers::index::Index;
 
 /// The engine's loop beats at least once a second; one that has not for so long is stuck, in milliseconds.
 const STUCK_MILLIS: i64 = 30_000;
+/// How often everything is counted at the most, in milliseconds: it holds up whoever works on a lease for as long as it takes,
+/// and anybody in the cluster may ask for it.
+const COUNT_MILLIS: i64 = 250;
 
 /// What the endpoints report.
 #[derive(Clone)]
@@ -25,6 +28,17 @@ pub struct Health {
     pub index: Arc<Index>,
     /// When the engine's loop last went round, on the clock's monotonic milliseconds.
     pub beat: Arc<AtomicI64>,
+    /// When everything was counted last, on the same clock.
+    pub counted: Arc<AtomicI64>,
+}
+
+impl Health {
+    /// Whether it is time to count, which only one is told.
+    fn counts(&self, now: i64) -> bool {
+        let last = self.counted.load(Ordering::Relaxed);
+        let due = last == 0 || now - last >= COUNT_MILLIS;
+        due && self.counted.compare_exchange(last, now.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
 }
 
 /// Why the endpoints cannot be served.
@@ -52,7 +66,8 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(health);
-    let serving = async move { axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned()).await };
+    let serving =
+        async move { axum::serve(Few::new(listener), routes).with_graceful_shutdown(stop.cancelled_owned()).await };
     Ok((bound, serving))
 }
 
@@ -75,12 +90,35 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
 }
 
 async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    health.metrics.counted(&health.index.census(health.clock.now()));
+    if health.counts(health.clock.since_start()) {
+        health.metrics.counted(&health.index.census(health.clock.now()));
+    }
     match health.metrics.render() {
         Ok(text) => {
             (StatusCode::OK, [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
                 .into_response()
         }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::observed::Settings, runtime::audit::Audit};
+
+    #[test]
+    fn whoever_asks_again_and_again_has_everything_counted_four_times_a_second() {
+        let (audit, _) = Audit::to(std::io::sink());
+        let settings = Settings { retention_millis: 0, require_policy: false };
+        let health = Health {
+            clock: Clock::system(),
+            metrics: Metrics::new(),
+            index: Arc::new(Index::new(audit, settings)),
+            beat: Arc::default(),
+            counted: Arc::default(),
+        };
+        let counted = (0..2_000).filter(|at| health.counts(*at)).count();
+        assert_eq!(counted, 8);
     }
 }

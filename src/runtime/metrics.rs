@@ -23,7 +23,7 @@ use crate::{
         system::SystemType,
     },
     controllers::index::Census,
-    domain::{agenda::Lane, outcome::Outcome, terms::Refusal},
+    domain::{agenda::Lane, outcome::Outcome, refusal::Refusal},
     version,
 };
 use census::Counted;
@@ -182,8 +182,8 @@ impl Metrics {
         );
         registry.register(
             "leading",
-            "Whether this replica leads (1), or stands by (0). Who stands by counts leases and looks after the policies, too, and \
-             has 0 of all else: take the max over replicas",
+            "Whether this replica leads (1), or stands by (0). What only the one that works knows is 0 in who stands by: take the \
+             max of gauges over replicas",
             metrics.leading.clone(),
         );
         registry.register("tokens_held", "Tokens in this process's memory", metrics.tokens.clone());

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod clock;
 pub mod evaluator;
 pub mod health;
+mod listener;
 pub mod metrics;
 pub mod run;
 pub mod seat;

@@ -26,7 +26,10 @@ pub struct Settings {
     pub retention: Duration,
 
     /// Refuses every lifecycle that no CredentialLeasePolicy guards.
-    #[arg(long, env = "LEASEHOLD_REQUIRE_POLICY")]
+    #[arg(
+        long, env = "LEASEHOLD_REQUIRE_POLICY", default_value_t = false, value_name = "true|false", action = ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
     pub require_policy: bool,
 
     /// The API server's URL that delivered kubeconfigs name. Default: the in-cluster address, or the one of KUBECONFIG.
@@ -153,6 +156,21 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn a_switch_is_taken_alone_and_with_its_value() {
+        let parsed = |args: &[&str]| Settings::try_parse_from([&["leasehold"], args].concat());
+        for (args, on) in [
+            (&[][..], false),
+            (&["--require-policy"][..], true),
+            (&["--require-policy=true"][..], true),
+            (&["--require-policy=false"][..], false),
+            (&["--require-policy", "drain"][..], true),
+        ] {
+            assert_eq!(parsed(args).unwrap().require_policy, on, "{args:?}");
+        }
+        assert!(parsed(&["--require-policy=true", "--require-policy=false"]).is_err(), "which of them counts?");
     }
 
     #[test]

@@ -13,14 +13,8 @@ use super::{
 };
 use crate::{
     cluster::{
-        client::Cluster,
-        exchange::Exchange,
-        execute::Execute,
-        lead::Lead,
-        policies::{Probe, Shipped},
-        render::Endpoint,
-        standing::Keeper,
-        token::Vault,
+        client::Cluster, exchange::Exchange, execute::Execute, lead::Lead, policies::Shipped, probe::Probe,
+        render::Endpoint, standing::Keeper, token::Vault,
     },
     controllers::{
         ambient::Ambient,
@@ -117,6 +111,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             index: self.index.clone(),
             beat: self.beat.clone(),
+            counted: Arc::default(),
         }
     }
 

@@ -8,6 +8,8 @@ const FAILURES: u32 = 5;
 const FIRST: Duration = Duration::from_secs(5);
 /// For how long at most.
 const LONGEST: Duration = Duration::from_secs(60);
+/// For how long after that it is told of: whoever needs it has called it by then.
+const TOLD: Duration = Duration::from_secs(120);
 
 /// Counts failures: no answer, or a status of 5xx.
 #[derive(Debug, Default)]
@@ -78,9 +80,10 @@ impl Breaker {
         }
     }
 
-    /// Whether the system is left alone.
-    pub(super) fn is_shut(&self) -> bool {
-        self.shut.is_some()
+    /// Whether the system is left alone, or has just been. Where nobody has called it for long since, nothing tells that it still
+    /// does not answer.
+    pub(super) fn is_shut(&self, now: Instant) -> bool {
+        self.shut.as_ref().is_some_and(|shut| shut.trial || now < shut.until + TOLD)
     }
 }
 
@@ -123,7 +126,24 @@ mod tests {
         now += LONGEST;
         assert_eq!(breaker.admit(now), Ok(Pass::Trial));
         breaker.answered();
-        assert!(!breaker.is_shut() && breaker.admit(now) == Ok(Pass::Free));
+        assert!(!breaker.is_shut(now) && breaker.admit(now) == Ok(Pass::Free));
+    }
+
+    #[test]
+    fn one_that_nobody_calls_any_more_is_not_told_of_for_ever() {
+        let now = Instant::now();
+        let mut breaker = shut(now);
+        assert!(breaker.is_shut(now + FIRST) && breaker.is_shut(now + FIRST + TOLD - Duration::from_millis(1)));
+        assert!(!breaker.is_shut(now + FIRST + TOLD));
+        // Who calls it again and again in vain keeps it told of.
+        let mut at = now + FIRST;
+        for _ in 0..10 {
+            assert!(breaker.is_shut(at));
+            assert_eq!(breaker.admit(at), Ok(Pass::Trial));
+            assert!(breaker.is_shut(at + LONGEST * 10), "a trial is on its way");
+            breaker.failed(Pass::Trial, at);
+            at += LONGEST + Duration::from_secs(30);
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Passage<'_> {
         match told {
             Ok(answer) if answer.status.is_server_error() => breaker.failed(pass, Instant::now()),
             Ok(_) => breaker.answered(),
-            Err(Trouble::NoAnswer(why)) if !why.is_final() => breaker.failed(pass, Instant::now()),
+            Err(Trouble::NoAnswer(why)) if why.is_the_systems() => breaker.failed(pass, Instant::now()),
             Err(_) => breaker.given_up(pass),
         }
     }
@@ -191,10 +191,7 @@ impl Inner {
             }
             sending.headers.push((proof.name, proof.value));
         }
-        if !self.lead.holds() {
-            return Err(Trouble::NotLeading);
-        }
-        Ok(send(sending, &tls, rest(until)).await?)
+        Ok(send(sending, &tls, &self.lead, rest(until)).await?)
     }
 
     /// What proves who we are, fetched if it is not kept.
@@ -220,7 +217,7 @@ impl Inner {
                     let audience = system.spec.audience().ok_or(Trouble::Shape("auth does not say how to log in"))?;
                     let own = self.prover.own_token(audience).await?;
                     let login = vault::login(vault, &own)?;
-                    vault::logged_in(&send(login, tls, rest(until)).await?)?
+                    vault::logged_in(&send(login, tls, &self.lead, rest(until)).await?)?
                 }
                 (None, None) => return Err(Trouble::Shape("the system's type does not go with what is written")),
             };

@@ -24,7 +24,7 @@ use crate::{
     cluster::{
         exchange::{Ask, Exchange},
         paths,
-        policies::Probe,
+        probe::Probe,
         token::Token,
     },
     domain::call::Class,

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{answer::Answer, connect::connect, known::MAX_ANSWER};
+use crate::cluster::lead::Lead;
 
 /// How many bytes the head of an answer may have.
 const MAX_HEAD: usize = 64 << 10;
@@ -53,21 +54,33 @@ pub(super) enum NoAnswer {
     TooLarge,
     #[error("it did not answer in time; whether the call was carried out is not known")]
     TimedOut,
+    #[error("this replica of the operator does not lead any more: nothing was sent")]
+    NotLeading,
 }
 
 impl NoAnswer {
+    /// Whether the other system is to blame, and not what is written of it, or we.
+    pub(super) fn is_the_systems(self) -> bool {
+        !self.is_final() && self != Self::NotLeading
+    }
+
     /// Whether another try would be the same.
     pub(super) fn is_final(self) -> bool {
         matches!(self, Self::Url | Self::Forbidden)
     }
 }
 
-/// Sends, and reads the answer to its last byte, all within `deadline`.
-pub(super) async fn send(sending: Sending, tls: &Arc<ClientConfig>, deadline: Duration) -> Result<Answer, NoAnswer> {
-    tokio::time::timeout(deadline, carry(sending, tls)).await.unwrap_or(Err(NoAnswer::TimedOut))
+/// Sends, and reads the answer to its last byte, all within `deadline`; only who leads sends.
+pub(super) async fn send(
+    sending: Sending,
+    tls: &Arc<ClientConfig>,
+    lead: &Lead,
+    deadline: Duration,
+) -> Result<Answer, NoAnswer> {
+    tokio::time::timeout(deadline, carry(sending, tls, lead)).await.unwrap_or(Err(NoAnswer::TimedOut))
 }
 
-async fn carry(sending: Sending, tls: &Arc<ClientConfig>) -> Result<Answer, NoAnswer> {
+async fn carry(sending: Sending, tls: &Arc<ClientConfig>, lead: &Lead) -> Result<Answer, NoAnswer> {
     let stream = connect(&sending.url, tls).await?;
     let request = request(sending)?;
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -75,6 +88,10 @@ async fn carry(sending: Sending, tls: &Arc<ClientConfig>) -> Result<Answer, NoAn
         .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|_| NoAnswer::BrokeOff)?;
+    // Asked here and not before: a process that is paused while it connects finds that the other side has waited for it.
+    if !lead.holds() {
+        return Err(NoAnswer::NotLeading);
+    }
     let exchange = async {
         let answer = sender.send_request(request).await.map_err(|_| NoAnswer::BrokeOff)?;
         let (parts, body) = answer.into_parts();

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Semaphore;
@@ -86,7 +86,8 @@ impl States {
 
     /// How many systems do not answer.
     pub(super) fn shut(&self) -> usize {
-        lock(&self.0).values().filter(|state| state.breaker().is_shut()).count()
+        let now = Instant::now();
+        lock(&self.0).values().filter(|state| state.breaker().is_shut(now)).count()
     }
 }
 

@@ -26,8 +26,6 @@ pub(super) enum Trouble {
     Header(String),
     #[error("{0}")]
     Shape(&'static str),
-    #[error("this replica of the operator does not lead any more: nothing was sent")]
-    NotLeading,
 }
 
 impl Trouble {
@@ -42,7 +40,7 @@ impl Trouble {
         match self {
             Self::NoAnswer(why) => why.is_final(),
             Self::Unproven(why) => *why == Unproven::Audience,
-            Self::Shut(_) | Self::NoPlace | Self::TooSoon(_) | Self::NotLeading => false,
+            Self::Shut(_) | Self::NoPlace | Self::TooSoon(_) => false,
             Self::Path(_) | Self::Untrusted(_) | Self::Header(_) | Self::Shape(_) => true,
         }
     }

@@ -11,7 +11,7 @@ use leasehold::api::{CredentialLease, CredentialLeaseDecision, condition::Condit
 use leasehold_harness::Options;
 use serde_json::{Value, json};
 
-use crate::support::{Holder, Lab, Person, Tenant, condition_of, run};
+use crate::support::{Holder, Lab, OUTLIVES_MILLIS, Person, Tenant, condition_of, run};
 
 async fn asking(label: &str, approval: Value) -> Result<Tenant<'static>> {
     let tenant = Lab::shared().await?.tenant(label).await?;
@@ -653,7 +653,7 @@ fn a_stop_ends_what_is_being_issued_although_no_status_can_be_written() {
         println!("stopped while issuing: {fate:?}");
         let left = made(&tenant, &lease).await?;
         mend(&tenant).await?;
-        ensure!(fate.unauthorized <= 11_000 && left.is_empty(), "{fate:?}, left {left:?}");
+        ensure!(fate.unauthorized <= OUTLIVES_MILLIS && left.is_empty(), "{fate:?}, left {left:?}");
         tenant.lease_is("run", "over", |l| phase(l).is_some_and(Phase::is_final)).await?;
         let lease = tenant.leases().get("run").await?;
         println!(

@@ -13,7 +13,7 @@ use leasehold::api::{
 use leasehold_harness::Options;
 use serde_json::{Value, json};
 
-use crate::support::{Holder, Lab, Operator, Person, Tenant, condition_of, is_conform, run};
+use crate::support::{Holder, Lab, OUTLIVES_MILLIS, Operator, Person, Tenant, condition_of, is_conform, run};
 
 async fn asking(label: &str, approval: Value) -> Result<Tenant<'static>> {
     let tenant = Lab::shared().await?.tenant(label).await?;
@@ -326,7 +326,7 @@ fn unanswered_in_time_is_denied_and_who_revokes_is_recorded() {
         let fate = holder.fate(zero, std::time::Duration::from_secs(30)).await?;
         let forbidden = fate.forbidden.unwrap_or(fate.unauthorized);
         println!("revoked by decision: refused after {forbidden} ms, 401 after {} ms", fate.unauthorized);
-        ensure!(fate.unauthorized <= 11_000, "401 after {} ms", fate.unauthorized);
+        ensure!(fate.unauthorized <= OUTLIVES_MILLIS, "401 after {} ms", fate.unauthorized);
         let status = tenant.lease_ended("leaked", EndReason::DecisionRevoked, Evidence::AccountGoneAndWaited).await?;
         let record = status.history.iter().flat_map(|h| &h.records).find(|r| r.event == Happening::Ended);
         ensure!(record.is_some_and(|r| r.actor == alice.user.name), "{record:?}");

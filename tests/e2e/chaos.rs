@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::support::{Holder, Lab, Operator, Tenant, run, since};
+use crate::support::{Holder, Lab, OUTLIVES_MILLIS, Operator, Tenant, run, since};
 
 const LEASES: usize = 60;
 const KILLS: usize = 20;
@@ -29,8 +29,6 @@ const SPREAD_MILLIS: u64 = 60_000;
 const LIVES_MILLIS: std::ops::Range<u64> = 300..7000;
 /// How long there is none.
 const PAUSES_MILLIS: std::ops::Range<u64> = 0..1500;
-/// An API server remembers a token for 10 s, and the end itself may take one more.
-const GRACE_MILLIS: i64 = 11_000;
 /// How long a holder goes on trying.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Fewer, and the run has shown nothing.
@@ -147,7 +145,8 @@ async fn kill_again_and_again(lab: &Lab, kills: &[Kill]) -> Result<()> {
 /// A token dies within the grace after the end, or after there is an operator again that works.
 fn late(held: &Held, working: Timestamp) -> Option<String> {
     let after = since(held.end.max(working), held.died);
-    (after > GRACE_MILLIS).then(|| format!("a token of {} died {after} ms after {}", held.lease, held.end.max(working)))
+    (after > OUTLIVES_MILLIS)
+        .then(|| format!("a token of {} died {after} ms after {}", held.lease, held.end.max(working)))
 }
 
 /// What is wrong with the record of an ended lease.

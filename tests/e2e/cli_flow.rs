@@ -13,16 +13,13 @@ use leasehold::api::{
     CredentialLease,
     reasons::{EndReason, Evidence, Phase},
 };
-use leasehold_harness::{Record, assets::go_tool, eventually};
+use leasehold_harness::{Record, assets, eventually};
 use serde_json::json;
 
 use crate::{
     cli_ask::plugin::{Shell, finish, said},
     support::{Lab, Person, Tenant, run},
 };
-
-/// Helm, as its authors publish it.
-const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.2.4";
 
 /// A lifecycle that asks, the shell of the pipeline, and the shell of one who may approve.
 async fn ground(label: &str) -> Result<(Tenant<'static>, Shell, Shell)> {
@@ -120,7 +117,7 @@ fn ten_commands_under_one_lease_cost_one_approval() {
 #[test]
 fn the_exec_plugin_drives_kubectl_helm_and_a_rust_client_until_the_end() {
     run(async {
-        let helm = go_tool(HELM).await?;
+        let helm = assets::go_tool(assets::HELM).await?;
         let (tenant, pipeline, person) = ground("flow-clients").await?;
         let name = approved(&tenant, &pipeline, &person).await?;
         let file = pipeline.file("as-lease");

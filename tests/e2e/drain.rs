@@ -201,6 +201,43 @@ fn a_drain_leaves_no_lease_live_whether_an_operator_runs_or_not() {
 }
 
 #[test]
+fn a_drain_trusts_neither_silence_nor_noise() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("noise").await?;
+        tenant.lifecycle("plain", |_| ()).await?;
+        tenant.lifecycle_says("plain", "Leasable", ConditionStatus::True, "Leasable").await?;
+        let drain = Drain::new(&lab).await?;
+        // Nothing is left, and the operator has not heard of the stop: it would issue what is asked for now.
+        let operator = lab.take_operator()?;
+        operator.pause()?;
+        let (code, said) = drain.run(&["--timeout", "5s"]).await?;
+        ensure!(code == 1 && said.contains("has not taken in the policy leasehold-drain"), "{code}: {said}");
+        ask(&tenant, "meanwhile", "plain", "TokenRequest").await?;
+        operator.resume()?;
+        drain.succeeds(&["--timeout", "1m"]).await?;
+        ensure!(phase(&tenant.leases().get("meanwhile").await?).is_some_and(Phase::is_final), "it is over");
+        // No operator runs, and somebody asks for one lease after the other: that is no sign of an operator.
+        drain.succeeds(&["--finish"]).await?;
+        ask(&tenant, "live", "plain", "TokenRequest").await?;
+        let lease = tenant.lease_in("live", Phase::Active).await?;
+        let holder = Holder::new(&tenant, &tenant.token(&lease).await?)?;
+        operator.kill()?;
+        let noise = async {
+            for number in 0.. {
+                ask(&tenant, &format!("noise-{number}"), "plain", "TokenRequest").await?;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+            Ok::<_, anyhow::Error>(String::new())
+        };
+        let said = tokio::select! { said = drain.succeeds(&["--timeout", "70s"]) => said?, said = noise => said? };
+        ensure!(said.contains("every account of a lease is gone"), "{said}");
+        ensure!(holder.reads().await? == 401, "the token is dead");
+        lab.stop().await
+    });
+}
+
+#[test]
 fn a_kind_that_is_deleted_takes_its_leases_with_it_and_waits_for_nothing() {
     run(async {
         let lab = Lab::start(Options::default(), &[]).await?;

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Lab, run};
 
-/// A published module, and those of its files that are definitions.
-type Module = (&'static str, &'static [&'static str]);
+/// A published Go module, and those of its files that are definitions.
+pub type Module = (&'static str, &'static [&'static str]);
 
 /// Each sample, the namespace that it is for, and where its kinds are defined.
 const TOOLS: [(&str, &str, &[Module]); 2] = [
@@ -47,8 +47,17 @@ async fn namespace(lab: &Lab, name: &str) -> Result<()> {
     lab.kubectl(&["apply", "-f", "-"], Some(&object.to_string())).await.map(drop)
 }
 
-/// Waits until the kinds that are defined there are served.
-async fn established(lab: &Lab, directory: &str) -> Result<()> {
+/// The directory of a module's definitions.
+async fn definitions((module, files): Module) -> Result<String> {
+    let directory = assets::files_of_module(module, files).await?;
+    Ok(directory.to_str().context("a path that is no text")?.to_owned())
+}
+
+/// Has the cluster serve the kinds that a module defines.
+pub async fn define(lab: &Lab, module: Module) -> Result<()> {
+    let directory = &definitions(module).await?;
+    // As the projects say: too large for the annotation of a client-side apply.
+    lab.kubectl(&["apply", "--server-side", "-f", directory], None).await?;
     eventually_seeing("the definitions to be established", Duration::from_secs(60), || async {
         // Right after they were made they have no conditions, which kubectl takes for an error.
         let args = ["wait", "-f", directory, "--for=condition=Established", "--timeout=10s"];
@@ -58,26 +67,25 @@ async fn established(lab: &Lab, directory: &str) -> Result<()> {
     .await
 }
 
+/// Takes them away again.
+pub async fn forget(lab: &Lab, module: Module) -> Result<()> {
+    lab.kubectl(&["delete", "-f", &definitions(module).await?, "--wait=false"], None).await.map(drop)
+}
+
 #[test]
 fn the_samples_are_what_argo_cd_and_flux_accept() {
     run(async {
         let lab = Lab::shared().await?;
         for (sample, namespace, modules) in TOOLS {
-            for (module, files) in modules {
-                let directory = assets::files_of_module(module, files).await?;
-                let directory = directory.to_str().context("a path that is no text")?;
-                // As the projects say: too large for the annotation of a client-side apply.
-                lab.kubectl(&["apply", "--server-side", "-f", directory], None).await?;
-                established(lab, directory).await?;
+            for module in modules {
+                define(lab, *module).await?;
             }
             self::namespace(lab, namespace).await?;
             let path = lab.config(sample);
             let args = ["create", "--dry-run=server", "--validate=strict", "-o", "name", "-f", &path];
             let outcome = lab.kubectl(&args, None).await.with_context(|| sample.to_owned());
-            for (module, files) in modules {
-                let directory = assets::files_of_module(module, files).await?;
-                let directory = directory.to_str().context("a path that is no text")?;
-                lab.kubectl(&["delete", "-f", directory, "--wait=false"], None).await?;
+            for module in modules {
+                forget(lab, *module).await?;
             }
             let made = outcome?.lines().count();
             ensure!(made == 5, "{sample}: {made} objects");

@@ -16,7 +16,7 @@ use leasehold::api::{
 use leasehold_harness::{Look, eventually_seeing};
 use serde_json::json;
 
-use crate::support::{Holder, Lab, condition_of, is_conform, run};
+use crate::support::{Holder, Lab, OUTLIVES_MILLIS, condition_of, is_conform, run};
 
 #[test]
 fn a_binding_that_somebody_holds_keeps_no_token_alive() {
@@ -38,7 +38,7 @@ fn a_binding_that_somebody_holds_keeps_no_token_alive() {
         tenant.change_lifecycle("nightly", json!({"spec": {"stopPolicy": "HoldAndRevoke"}})).await?;
         let end = Timestamp::now();
         let fate = holder.fate(end, Duration::from_secs(30)).await?;
-        ensure!(fate.unauthorized <= 11_000, "the account goes although a binding is held: {fate:?}");
+        ensure!(fate.unauthorized <= OUTLIVES_MILLIS, "the account goes although a binding is held: {fate:?}");
         let proven = |l: &_| condition_of(l, "Revoked").is_ok_and(|c| c.status == ConditionStatus::True);
         let lease = tenant.lease_is("run", "proven dead", proven).await?;
         is_conform(&lease)?;

@@ -77,8 +77,10 @@ fn the_api_server_finds_no_fault_in_the_policies() {
     run(async {
         let lab = Lab::shared().await?;
         let api: Api<ValidatingAdmissionPolicy> = Api::all(lab.plane.admin());
-        let policies = api.list(&ListParams::default().labels("app.kubernetes.io/part-of=leasehold")).await?;
-        ensure!(policies.items.len() == 15, "{} policies", policies.items.len());
+        let mut policies = api.list(&ListParams::default().labels("app.kubernetes.io/part-of=leasehold")).await?.items;
+        // Another test has those of config/gitops-warnings here for a while.
+        policies.retain(|policy| !policy.metadata.name.as_deref().unwrap_or_default().starts_with("leasehold-warn-"));
+        ensure!(policies.len() == 16, "{} policies", policies.len());
         for policy in policies {
             let warnings = policy.status.and_then(|s| s.type_checking).and_then(|t| t.expression_warnings);
             ensure!(warnings.is_none_or(|w| w.is_empty()), "{:?}", policy.metadata.name);

@@ -14,7 +14,7 @@ use leasehold::api::{
 };
 use serde_json::json;
 
-use crate::support::{Holder, Lab, run};
+use crate::support::{AT_ONCE_MILLIS, Holder, Lab, OUTLIVES_MILLIS, run};
 
 async fn lives_and_dies(delivery: &str, evidence: Evidence) -> Result<()> {
     let lab = Lab::shared().await?;
@@ -37,10 +37,10 @@ async fn lives_and_dies(delivery: &str, evidence: Evidence) -> Result<()> {
     let end = lease.status.as_ref().and_then(|s| s.expiration_time).context("no expirationTime")?;
     let fate = holder.fate(jiff::Timestamp::from_millisecond(end.as_millis())?, Duration::from_secs(60)).await?;
     ensure!(
-        (-1000..=250).contains(&fate.forbidden.unwrap_or(fate.unauthorized)),
-        "refused at the end and within 250 ms: {fate:?}"
+        (-1000..=AT_ONCE_MILLIS).contains(&fate.forbidden.unwrap_or(fate.unauthorized)),
+        "refused at the end, and at once: {fate:?}"
     );
-    ensure!(fate.unauthorized <= 11_000, "401 comes within 11 s: {fate:?}");
+    ensure!(fate.unauthorized <= OUTLIVES_MILLIS, "401 comes within 13 s: {fate:?}");
 
     let lease = tenant.lease_in("run", Phase::Expired).await?;
     let status = lease.status.context("no status")?;

@@ -13,6 +13,10 @@ const LIFECYCLES: &str = "serviceaccountlifecycles";
 const LEASES: &str = "credentialleases";
 const DECISIONS: &str = "credentialleasedecisions";
 const POLICIES: &str = "credentialleasepolicies";
+const SYSTEMS: &str = "connectedsystems";
+
+/// All of ours.
+const KINDS: [&str; 5] = [LIFECYCLES, LEASES, DECISIONS, POLICIES, SYSTEMS];
 
 const READ: &[&str] = &["get", "list", "watch"];
 const ALL: &[&str] = &["create", "get", "list", "watch", "update", "patch", "delete"];
@@ -51,6 +55,11 @@ fn rights(of: &[(&str, &[&str])]) -> Rights {
     of.iter().flat_map(|(resource, verbs)| verbs.iter().map(|v| ((*resource).into(), (*v).into()))).collect()
 }
 
+/// Everything of ours, to be read.
+fn readable() -> Rights {
+    rights(&KINDS.map(|kind| (kind, READ)))
+}
+
 /// What each says it may.
 fn personas() -> Vec<(&'static str, Rights)> {
     vec![
@@ -73,8 +82,8 @@ fn personas() -> Vec<(&'static str, Rights)> {
                 (DECISIONS, &["create", "get", "list", "watch"]),
             ]),
         ),
-        ("leasehold-auditor", rights(&[(LIFECYCLES, READ), (LEASES, READ), (DECISIONS, READ), (POLICIES, READ)])),
-        ("leasehold-platform", rights(&[(POLICIES, ALL)])),
+        ("leasehold-auditor", readable()),
+        ("leasehold-platform", rights(&[(POLICIES, ALL), (SYSTEMS, ALL)])),
     ]
 }
 
@@ -97,7 +106,7 @@ async fn may(who: &Client, namespace: &str, (group, resource, verb): (&str, &str
 /// All that somebody may do to our kinds in a namespace; the empty one: in the cluster.
 async fn all_rights(who: &Client, namespace: &str) -> Result<Rights> {
     let mut held = Rights::new();
-    for resource in [LIFECYCLES, LEASES, DECISIONS, POLICIES] {
+    for resource in KINDS {
         for resource in [resource.to_owned(), format!("{resource}/status")] {
             for verb in VERBS {
                 if may(who, namespace, ("leasehold.dev", &resource, verb)).await? {
@@ -153,7 +162,7 @@ fn whoever_may_view_a_namespace_may_read_what_is_leased_in_it() {
     run(async {
         let lab = Lab::shared().await?;
         let tenant = lab.tenant("viewers").await?;
-        let readable = rights(&[(LIFECYCLES, READ), (LEASES, READ), (DECISIONS, READ), (POLICIES, READ)]);
+        let readable = readable();
         for role in ["view", "edit", "admin"] {
             let who = bound(&tenant, role, false).await?;
             eventually_seeing(&format!("{role} to be aggregated"), Duration::from_secs(20), || async {

@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Holder, Lab, Tenant, condition_of, is_conform, run};
 
+/// How long what waits for no other system may take on a machine that does other things as well. A second is promised.
+const UNDELAYED: Duration = Duration::from_secs(6);
+
 fn step(name: &str, at: &str, system: &str, operation: &str, key: &str) -> Value {
     let mut step = json!({"name": name, "at": at, "system": system, "operation": operation, "with": {"key": key}, "timeout": "8s"});
     if at == "Issue" {
@@ -426,8 +429,7 @@ fn a_system_that_hangs_delays_no_other_lease_and_no_end() {
                 .await?;
             slowest = slowest.max(begun.elapsed());
         }
-        // A second is promised; the rest is for a machine that does other things as well.
-        ensure!(slowest < Duration::from_secs(4), "an unrelated lease took {slowest:?}");
+        ensure!(slowest < UNDELAYED, "an unrelated lease took {slowest:?}");
         // An end of a lease whose own step hangs comes as quickly.
         let stuck = tenant
             .lease_is("stuck-0", "at its hanging step", |l| state(l, "registered") == Some(StepState::Running))
@@ -454,7 +456,7 @@ fn a_system_that_hangs_delays_no_other_lease_and_no_end() {
             Ok::<_, anyhow::Error>(left.trim().is_empty().then_some(()))
         };
         eventually("the account to be gone", Duration::from_secs(10), accounts).await?;
-        ensure!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        ensure!(begun.elapsed() < UNDELAYED, "{:?}", begun.elapsed());
         lab.stop().await
     });
 }

@@ -40,6 +40,20 @@ impl Story<'_> {
         Ok(())
     }
 
+    /// `helm test`: the plugin examines the install from a pod of its own, with the rights that the chart gives it for that.
+    pub async fn examine(&self) -> Result<()> {
+        let tested = self.helm(&["test", "leasehold", "--timeout=2m"]).await;
+        if let Err(error) = tested {
+            let said = self.kubectl(&["logs", "leasehold-test", "-n", SYSTEM]).await;
+            return Err(error.context(said.unwrap_or_else(|unread| format!("{unread:#}"))));
+        }
+        for kind in ["pod", "serviceaccount", "clusterrole", "clusterrolebinding"] {
+            let left = self.kubectl(&["get", kind, "leasehold-test", "-n", SYSTEM, "--ignore-not-found"]).await?;
+            ensure!(left.is_empty(), "left behind: {left}");
+        }
+        Ok(())
+    }
+
     pub async fn upgrade(&self) -> Result<()> {
         let before = self.pods().await?;
         let args = ["upgrade", "leasehold", CHART, "--wait", "--timeout=3m", "--reuse-values"];

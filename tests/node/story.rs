@@ -18,6 +18,7 @@ pub struct Story<'a> {
 impl<'a> Story<'a> {
     pub async fn tell(&self, steps: &mut Steps) -> Result<()> {
         steps.hold("helm install --wait brings up two replicas under restricted Pod Security", self.install()).await?;
+        steps.hold("helm test finds the install whole, and leaves nothing behind", self.examine()).await?;
         let tenant = self.tenant("payments").await?;
         let pod = self.a_job_asks_as_itself(&tenant);
         steps.hold("a pod runs `kubectl-lease run` as itself, and the lease ends with the command", pod).await?;

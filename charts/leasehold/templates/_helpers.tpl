@@ -16,6 +16,9 @@
 {{- end -}}
 {{- range .Values.delivery.secretNamespaces }}{{ include "leasehold.tenant" (list "delivery.secretNamespaces" .) }}{{ end -}}
 {{- range .Values.restartConsumers }}{{ include "leasehold.tenant" (list "restartConsumers" .) }}{{ end -}}
+{{- if and (gt (int .Values.replicas) 1) (has "--leader-election=false" .Values.pod.extraArgs) -}}
+{{- fail "pod.extraArgs has --leader-election=false, and replicas is more than 1: all of them would lead" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A policy refuses what would be leased there, whatever is granted here: (list "the value" "the namespace"). */}}
@@ -115,7 +118,7 @@ kind: {{ ternary "RoleBinding" "ClusterRoleBinding" (hasKey . "namespace") }}
 metadata:
   name: {{ .name }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "leasehold.labels" .root | nindent 4 }}
@@ -133,8 +136,9 @@ subjects:
 - kind: {{ .kind }}
   name: {{ .name | quote }}
   {{- if eq .kind "ServiceAccount" }}
-  namespace: {{ required (printf "personas: ServiceAccount %s needs its namespace" .name) .namespace }}
+  namespace: {{ required (printf "personas: ServiceAccount %s needs its namespace" .name) .namespace | quote }}
   {{- else }}
+  {{- if .namespace }}{{ fail (printf "personas: %s %s has a namespace, which only a ServiceAccount has" .kind .name) }}{{ end }}
   apiGroup: rbac.authorization.k8s.io
   {{- end }}
 {{- end }}

@@ -34,7 +34,8 @@ pub fn page() -> String {
 
 fn row(out: &mut String, arg: &Arg) {
     let Some(long) = arg.get_long() else { return };
-    let value = arg.get_value_names().into_iter().flatten().map(|v| format!(" {v}")).collect::<String>();
+    let before = if arg.is_require_equals_set() { '=' } else { ' ' };
+    let value = arg.get_value_names().into_iter().flatten().map(|v| format!("{before}{v}")).collect::<String>();
     let environment = arg.get_env().map(|e| code(&e.to_string_lossy())).unwrap_or_default();
     let defaults: Vec<String> = arg.get_default_values().iter().map(|v| v.to_string_lossy().into_owned()).collect();
     let default = if defaults.is_empty() { String::new() } else { code(&defaults.join(" ")) };

@@ -19,7 +19,7 @@ use crate::{
     },
     domain::{
         guards::{Bound, Effective, Labels},
-        terms::Refusal,
+        refusal::Refusal,
         workflow::Systems,
     },
 };

@@ -17,9 +17,10 @@ use crate::{
             Enforcement, Learned, LeaseSeen, LifecycleFacts, LifecycleSeen, Memory, Observed, Presence, RoleSeen,
             Settings,
         },
+        refusal::Refusal,
         steps::Works,
         task::TaskSeen,
-        terms::{self, Refusal},
+        terms,
         validations::{self, Input},
     },
 };

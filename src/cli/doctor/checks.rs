@@ -13,7 +13,10 @@ use crate::{
         ConditionStatus, ConnectedSystem, CredentialLeasePolicy, GROUP, ServiceAccountLifecycle, Time, condition,
         lifecycle::StopPolicy, names, reasons::ConditionType,
     },
-    cli::{operator, view::text},
+    cli::{
+        operator,
+        view::{lifecycle, text},
+    },
     cluster::policies::Shipped,
     domain::ambient,
     version,
@@ -256,17 +259,9 @@ fn lifecycles(all: &[ServiceAccountLifecycle], now: Time) -> Vec<Finding> {
         let text = format!("no operator has looked at {}: does one run, and may it read them?", named(&unseen));
         out.push(Finding::new(Level::Fail, about, text));
     }
-    let kinds = [
-        ConditionType::Ready,
-        ConditionType::GrantsAllowed,
-        ConditionType::PoliciesSatisfied,
-        ConditionType::WorkflowAllowed,
-        ConditionType::StandingReady,
-        ConditionType::Leasable,
-    ];
     for lifecycle in all {
         let conditions = lifecycle.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-        let says = kinds.iter().filter_map(|kind| condition::find(conditions, kind.as_str()));
+        let says = lifecycle::WELL.iter().filter_map(|kind| condition::find(conditions, kind.as_str()));
         for c in says.filter(|c| c.status == ConditionStatus::False) {
             out.push(Finding::new(
                 Level::Warn,

@@ -20,6 +20,7 @@ pub enum Rule {
     NoPolicy,
     Namespace,
     Lifecycle,
+    Review,
     Stopped,
     Held,
     Quota,
@@ -49,6 +50,7 @@ impl Rule {
             Self::NoPolicy => "No policy guards the lifecycle",
             Self::Namespace => "The namespace does not exist, or is not for leases",
             Self::Lifecycle => "The lifecycle is missing, being deleted or past its end",
+            Self::Review => "Nobody has reviewed the lifecycle in time",
             Self::Stopped => "An emergency stop is in force",
             Self::Held => "An earlier lease still owes its answer",
             Self::Quota => "Too many leases are active",
@@ -86,6 +88,7 @@ fn of_sentence(sentence: &str) -> Rule {
         () if begins("the rule `") && has("cannot be evaluated") => Rule::BrokenValidation,
         () if begins("there is no ServiceAccountLifecycle") || begins("the lifecycle ended at") => Rule::Lifecycle,
         () if begins("the lifecycle ") && sentence.ends_with(" is being deleted") => Rule::Lifecycle,
+        () if begins("the lifecycle's review is overdue") => Rule::Review,
         () if begins("the lifecycle is stopped") || begins("policy ") && has(" stops this lifecycle") => Rule::Stopped,
         () if begins("the lifecycle is held") || begins("somebody who may approve must ") => Rule::Held,
         () if begins("spec.grants names nothing") || begins("the lifecycle has no grant") => Rule::Grants,
@@ -111,10 +114,12 @@ fn of_sentence(sentence: &str) -> Rule {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         api::Duration,
-        domain::{guards::Bound, terms::Refusal},
+        domain::{guards::Bound, refusal::Refusal},
     };
 
     /// Every refusal that the operator can write, with the rule it belongs to.
@@ -131,6 +136,7 @@ mod tests {
             (Refusal::LifecycleDeleting { name: text() }, Rule::Lifecycle),
             (Refusal::LifecycleStopped { policy: "Hold" }, Rule::Stopped),
             (Refusal::LifecycleExpired { at: crate::api::Time::from_millis(0) }, Rule::Lifecycle),
+            (Refusal::ReviewOverdue { why: "it was to be reviewed".into() }, Rule::Review),
             (Refusal::LifecycleNamespaceForbidden { namespace: namespace() }, Rule::Namespace),
             (Refusal::NoGrants { choices: vec![] }, Rule::Grants),
             (Refusal::GrantUnknown { grant: grant(), choices: vec![] }, Rule::Grants),
@@ -181,6 +187,8 @@ mod tests {
         for (refusal, rule) in every() {
             assert_eq!(rules(EndReason::Denied, &refusal.to_string()), [rule], "{refusal}");
         }
+        let told: BTreeSet<&str> = every().iter().map(|(refusal, _)| refusal.rule()).collect();
+        assert_eq!(told, BTreeSet::from(Refusal::RULES));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod changes;
 pub mod facts;
 pub mod lease;
+pub mod lifecycle;
 pub mod proof;
 pub mod request;
 pub mod stream;

@@ -3,7 +3,7 @@
 use super::{Index, Inner};
 use crate::{
     api::{Time, names::LeaseUid},
-    domain::terms::{self, Refusal},
+    domain::{refusal::Refusal, terms},
 };
 
 impl Index {

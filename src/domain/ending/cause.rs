@@ -16,9 +16,9 @@ use crate::{
         guards, issue,
         observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
         rbac,
+        refusal::Refusal,
         standing::{self, Succession},
-        steps, task,
-        terms::{self, Refusal},
+        steps, task, terms,
     },
 };
 

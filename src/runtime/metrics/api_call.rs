@@ -38,19 +38,27 @@ const RESOURCES: &[&str] = &[
 ];
 
 impl ApiCall {
-    /// Reads verb and resource off a request.
+    /// Reads verb and resource off a request, by where they stand: tenants choose names of namespaces and leases, and may choose
+    /// one that is also a resource's.
     #[must_use]
     pub fn of(method: &Method, uri: &Uri) -> Self {
-        let segments: Vec<&str> = uri.path().split('/').collect();
-        let resource =
-            segments.iter().rev().find_map(|s| RESOURCES.iter().find(|r| *r == s)).copied().unwrap_or("other");
-        let resource = match (resource, segments.last().copied()) {
+        let segments: Vec<&str> = uri.path().trim_start_matches('/').split('/').collect();
+        let below = match segments.as_slice() {
+            ["api", _, below @ ..] | ["apis", _, _, below @ ..] => below,
+            _ => &[],
+        };
+        let below = match below {
+            ["namespaces", _, below @ ..] if !below.is_empty() => below,
+            _ => below,
+        };
+        let resource = below.first().and_then(|plural| RESOURCES.iter().find(|known| *known == plural)).copied();
+        let resource = match (resource.unwrap_or("other"), below.get(2).copied()) {
             ("serviceaccounts", Some("token")) => "serviceaccounts/token",
             ("credentialleases", Some("status")) => "credentialleases/status",
             ("serviceaccountlifecycles", Some("status")) => "serviceaccountlifecycles/status",
-            _ => resource,
+            (resource, _) => resource,
         };
-        let named = segments.last().is_some_and(|last| !RESOURCES.contains(last));
+        let named = below.len() > 1;
         let watch = uri.query().is_some_and(|q| q.split('&').any(|p| p == "watch=true" || p == "watch=1"));
         let verb = match (method.as_str(), named, watch) {
             ("GET", _, true) => "watch",
@@ -84,6 +92,16 @@ mod tests {
             ("GET", "/api/v1/namespaces/i/serviceaccounts?labelSelector=x", "list", "serviceaccounts"),
             ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/x", "get", "clusterroles"),
             ("DELETE", "/api/v1/namespaces/i/pods/x", "delete", "other"),
+            ("GET", "/api/v1/namespaces/secrets/pods", "list", "other"),
+            ("GET", "/api/v1/namespaces/secrets", "get", "other"),
+            (
+                "PUT",
+                "/apis/leasehold.dev/v1alpha1/namespaces/n/credentialleases/secrets/status",
+                "update",
+                "credentialleases/status",
+            ),
+            ("GET", "/apis/leasehold.dev/v1alpha1/namespaces/n/credentialleases/events", "get", "credentialleases"),
+            ("GET", "/version", "list", "other"),
         ];
         for (method, uri, verb, resource) in table {
             let call = ApiCall::of(&method.parse().unwrap(), &uri.parse().unwrap());

@@ -279,3 +279,26 @@ async fn an_undo_that_was_stored_is_judged_by_what_was_known_when_it_was_rendere
     let request: Request = serde_json::from_str(&stored).unwrap();
     assert_eq!(systems().call(&system(json!({"http": server.http()})), &request, "k").await, Outcome::Done);
 }
+
+/// A leader that is paused while it connects, and wakes up when another one leads: its next one may have taken the step back.
+#[tokio::test]
+async fn whoever_loses_the_lead_while_it_connects_sends_nothing() {
+    let server = Server::always(ok("{}")).await;
+    let clock = Clock::system();
+    let lead = Lead::none(clock);
+    lead.until(i64::MAX);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (slow, behind, paused) = (listener.local_addr().unwrap().port(), server.port, lead.clone());
+    tokio::spawn(async move {
+        let (mut from, _) = listener.accept().await.unwrap();
+        paused.end();
+        let mut to = tokio::net::TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+        _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+    });
+    let mut http = server.http();
+    http["url"] = format!("https://localhost:{slow}").into();
+    let (systems, _) = systems_of(ApiServer::default(), lead);
+    let outcome = call(&systems, &system(json!({"http": http})), json!({})).await;
+    assert!(matches!(&outcome, Outcome::Again { message, .. } if message.contains("does not lead")), "{outcome:?}");
+    assert_eq!(server.seen().len(), 0);
+}

@@ -99,8 +99,12 @@ fn message(outcome: &Outcome) -> &str {
 
 /// Systems whose API server is this.
 fn systems_with(api: server::ApiServer) -> (Systems, Arc<Metrics>) {
+    systems_of(api, Lead::always(Clock::system()))
+}
+
+/// The same of a replica that leads as this says.
+fn systems_of(api: server::ApiServer, lead: Lead) -> (Systems, Arc<Metrics>) {
     let metrics = Metrics::new();
-    let lead = Lead::always(Clock::system());
     (Systems::new(Evaluator::unhurried().unwrap(), api.exchange(), metrics.clone(), lead), metrics)
 }
 

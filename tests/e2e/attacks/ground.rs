@@ -46,6 +46,8 @@ pub enum Who {
     /// Holds ClusterRole leasehold-platform in the whole cluster, and may read Secret [`super::systems::SHARED`] of the operator's
     /// namespace.
     Platform,
+    /// Who drains, with every right: what still refuses it is policy alone.
+    Drain,
     /// May approve them, and holds one right more: the one of this number in [`super::independence::RIGHTS`].
     Bob(usize),
 }
@@ -95,7 +97,11 @@ impl Ground {
         let by_name = |name: &str, groups: &[&str]| plane.user(name, groups).map(|user| user.client);
         let operator =
             plane.token_client(lab.kubectl(&["create", "token", "leasehold", "-n", SYSTEM], None).await?.trim())?;
+        lab.kubectl(&["apply", "-f", &lab.config("drain/rbac.yaml")], None).await?;
+        let drain = ["create", "token", "leasehold-drain", "-n", SYSTEM];
+        let drain = plane.token_client(lab.kubectl(&drain, None).await?.trim())?;
         let mut clients = BTreeMap::from([
+            (Who::Drain, drain),
             (Who::Operator, operator),
             (Who::Admin, plane.admin()),
             (Who::Tenant, by_name("tenant", &[])?),

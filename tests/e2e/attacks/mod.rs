@@ -4,6 +4,7 @@
 mod call;
 mod collector;
 mod decisions;
+mod drain;
 mod enforcement;
 mod ground;
 mod independence;
@@ -54,6 +55,7 @@ fn tables() -> Vec<Table> {
         lifecycles::author(),
         systems::author(),
         systems::own_token(),
+        drain::stops(),
         decisions::decides(),
         independence::independence(),
         issuing::namespace(),

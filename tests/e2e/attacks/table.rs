@@ -26,7 +26,8 @@ impl Call {
 
 /// One row: planned anew each time it is done, since what it makes has a name of its own.
 pub struct Row {
-    /// Of the table of attacks on the design; empty for what is no attack.
+    /// The number under which whoever attacked the design noted it, to tell rows of one attack from another's; empty for what is no
+    /// attack.
     pub of: &'static str,
     pub who: Who,
     pub what: String,

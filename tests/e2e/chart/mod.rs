@@ -1,9 +1,11 @@
 //! The Helm chart: what it renders, what it refuses, and the life of a release, with Helm itself.
 
+mod flags;
 mod objects;
 mod release;
 mod renders;
 mod typos;
+mod watched;
 
 use anyhow::Result;
 use leasehold_harness::ControlPlane;

@@ -11,7 +11,7 @@ use super::{
 use crate::support::{Lab, run};
 
 /// Nothing but what config/default has.
-const PLAIN: &str = "{policy: {preset: none}, admission: {stamping: Disabled}, uninstall: {drain: false}}";
+pub const PLAIN: &str = "{policy: {preset: none}, admission: {stamping: Disabled}, uninstall: {drain: false}}";
 
 /// The pod of `helm test`, and what it may.
 const TEST: [&str; 4] = [
@@ -50,6 +50,9 @@ fn the_readme_is_what_the_values_say() {
             String::from_utf8(output.stdout)?.trim_end() == there.trim_end(),
             "charts/leasehold/README.md is not what values.yaml says: run `make generate` and commit the result"
         );
+        // A comment with ` --` in it is read as another one's.
+        let bare: Vec<&str> = there.lines().filter(|line| line.starts_with("| ") && line.ends_with("|  |")).collect();
+        ensure!(bare.is_empty(), "values without a word: {bare:?}");
         Ok(())
     });
 }
@@ -100,7 +103,7 @@ fn it_renders_what_kustomize_renders() {
 }
 
 /// Values over the plain ones, and what they change: `+` new, `-` gone, `~` different.
-const TOGGLES: &[(&str, &[&str])] = &[
+pub const TOGGLES: &[(&str, &[&str])] = &[
     ("policy: {preset: baseline}", &["+CredentialLeasePolicy /baseline"]),
     (
         "policy: {preset: strict}",
@@ -218,7 +221,7 @@ fn each_value_changes_what_it_says_and_nothing_else_and_the_api_server_takes_it(
             let rendered = template(&lab.plane, PLAIN, &["--values", path]).await?;
             ensure!(changes(&plain, &rendered) == *expected, "{values} changes {:?}", changes(&plain, &rendered));
             for (key, object) in rendered {
-                // Not served here; what they say is compared with what is in config/prometheus.
+                // Not served here: see `watched`.
                 let foreign = object["apiVersion"] == "monitoring.coreos.com/v1";
                 if plain.get(&key) != Some(&object) && !foreign {
                     taken.insert(format!("{key}, {values}"), object);
@@ -237,6 +240,32 @@ fn each_value_changes_what_it_says_and_nothing_else_and_the_api_server_takes_it(
         let warnings = said.stderr.lines().filter(|line| !line.contains("last-applied-configuration")).count();
         ensure!(said.status.success() && warnings == 0, "{}", said.stderr);
         ensure!(said.stdout.lines().count() == all.len(), "{} of {}", said.stdout.lines().count(), all.len());
+        Ok(())
+    });
+}
+
+/// A namespace may be called what YAML takes for a number, or for nothing.
+#[test]
+fn every_name_stays_a_name() {
+    run(async {
+        let lab = Lab::shared().await?;
+        for name in ["007", "1e3", "null", "true"] {
+            let values = format!(
+                "{{grantable: [{{namespace: '{name}', roles: ['1']}}], delivery: {{secretNamespaces: ['{name}']}}, restartConsumers: ['{name}'], \
+                 systems: {{secretNames: ['1']}}, personas: {{namespaces: [{{namespace: '{name}', requesters: [{{kind: ServiceAccount, name: '1', namespace: '{name}'}}]}}]}}}}"
+            );
+            let rendered = template(&lab.plane, &values, &[]).await?;
+            for object in
+                ["Role {}/leasehold-bind", "RoleBinding {}/leasehold-bind", "RoleBinding {}/leasehold-granter"]
+                    .into_iter()
+                    .chain(["RoleBinding {}/leasehold-delivery", "RoleBinding {}/leasehold-restarter"])
+            {
+                let key = object.replace("{}", name);
+                ensure!(rendered.contains_key(&key), "{key} is not in {:?}", rendered.keys());
+            }
+            let asks = &rendered[&format!("RoleBinding {name}/leasehold-requester")];
+            ensure!(asks["subjects"][0]["namespace"] == *name && asks["subjects"][0]["name"] == "1", "{asks}");
+        }
         Ok(())
     });
 }

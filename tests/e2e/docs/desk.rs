@@ -14,9 +14,6 @@ use leasehold_harness::assets;
 use super::pages::ROOT;
 use crate::support::Lab;
 
-/// The Helm whose flags pages name.
-const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.2.4";
-
 /// Longer than the longest `--timeout` that a page waits for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -51,7 +48,7 @@ impl Desk {
         }
         symlink(lab.plane.kubectl_path(), bin.join("kubectl"))?;
         symlink(env!("CARGO_BIN_EXE_kubectl-lease"), bin.join("kubectl-lease"))?;
-        symlink(assets::go_tool(HELM).await?, bin.join("helm"))?;
+        symlink(assets::go_tool(assets::HELM).await?, bin.join("helm"))?;
         symlink(assets::debian_program("jq", "jq").await?, bin.join("jq"))?;
         // What a reader's own pipeline would run.
         let deploy = directory.join("deploy.sh");

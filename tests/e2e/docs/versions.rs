@@ -67,6 +67,27 @@ fn the_chart_and_how_to_release_have_the_version() {
     }
 }
 
+/// What a release makes untrue.
+const UNRELEASED: &[&str] =
+    &["no published", "no release has been", "been no release", "had no release", "nothing has been released"];
+
+#[test]
+fn how_to_release_names_every_page_that_says_that_nothing_has_been_released() {
+    let unnamed = || -> Result<Vec<String>> {
+        let pages = all()?;
+        let releasing = &pages.iter().find(|page| page.path == "RELEASING.md").context("no RELEASING.md")?.text;
+        let last = releasing.trim_end().lines().last().context("an empty page")?;
+        // The chart's README is made of its values, which are named.
+        let theirs = pages.iter().filter(|p| p.path != "RELEASING.md" && p.path != "charts/leasehold/README.md");
+        let saying = theirs.filter(|p| UNRELEASED.iter().any(|words| p.text.to_lowercase().contains(words)));
+        let named: Vec<(&str, bool)> =
+            saying.map(|p| (p.path.as_str(), last.contains(&format!("`{}`", p.path)))).collect();
+        ensure!(named.len() > 5, "only {named:?} say so");
+        Ok(named.into_iter().filter(|(_, there)| !there).map(|(path, _)| path.to_owned()).collect())
+    };
+    assert_eq!(unnamed().unwrap(), Vec::<String>::new(), "add these to the last line of RELEASING.md");
+}
+
 #[test]
 fn the_changelog_has_notes_of_what_is_not_released_and_no_version_above_ours() {
     let check = || -> Result<()> {

@@ -30,6 +30,12 @@ fn rows() -> Vec<Row> {
         ("no-system", json!({"workflow": step}), ("WorkflowAllowed", False, "StepInvalid"), LACKING),
         ("stopped", json!({"stopPolicy": "HoldAndRevoke"}), ("Leasable", False, "Stopped"), DONE),
         ("expired", json!({"expirationTime": "2026-01-01T00:00:00Z"}), ("Leasable", False, "Expired"), DONE),
+        (
+            "unreviewed",
+            json!({"review": {"everyDays": 30, "lastReviewed": "2020-02-29"}}),
+            ("Leasable", False, "ReviewOverdue"),
+            DONE,
+        ),
         ("held", json!({"standing": standing}), ("StandingReady", True, "Delivered"), DONE),
         ("not-held", json!({"standing": standing, "terms": asked}), ("StandingReady", False, "NotHeld"), LACKING),
         (

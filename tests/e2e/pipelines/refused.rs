@@ -17,8 +17,9 @@ use crate::{
     support::{Lab, Person, run},
 };
 
-/// At most this long for an answer that needs nobody: a few calls, on a machine that is busy.
-const AT_ONCE: Duration = Duration::from_secs(5);
+/// At most this long for an answer that needs nobody: a few calls, on a machine that is busy. Who waits for what will not come
+/// waits for a minute.
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 const RUN: &str = "kubectl lease run payments-release -n payments --grant deploy --timeout 60s -- touch ran";
 
@@ -50,9 +51,9 @@ async fn ended(
     Ok((status?.code().context("a signal ended it")?, said?, took))
 }
 
-/// That a wait was over so long after it began, within a second.
-fn within_a_second(of: Duration, took: Duration) -> Result<()> {
-    ensure!(took >= of && took < of + Duration::from_secs(1), "{took:?} instead of {of:?}");
+/// That a wait was over after so long, and not only when the next limit, of a minute, had passed.
+fn soon_after(of: Duration, took: Duration) -> Result<()> {
+    ensure!(took >= of && took < of + AT_ONCE, "{took:?} instead of {of:?}");
     Ok(())
 }
 
@@ -128,7 +129,7 @@ fn a_job_that_nobody_answers_ends_at_its_timeout_and_withdraws() {
         let name = ground.waiting(GITHUB_USER).await?.metadata.name.context("no name")?;
         let (code, said, took) = ended(child, since, rest).await?;
         ensure!(code == 124 && said.contains("was withdrawn: revoked"), "{code}: {said}");
-        within_a_second(Duration::from_secs(4), took)?;
+        soon_after(Duration::from_secs(4), took)?;
         ensure!(!runner.shell.file("ran").exists(), "nothing ran");
         // The person who comes too late.
         let lead = ground.lead("lead-slow").await?;
@@ -151,7 +152,7 @@ fn a_denial_ends_the_job_at_once() {
         lead.lease(&["deny", &name, "--reason", "a freeze", "--yes"]).await?.ended(0, "")?;
         let denied = Instant::now();
         said(child).await?.ended(121, "a freeze")?;
-        within_a_second(Duration::ZERO, denied.elapsed())
+        soon_after(Duration::ZERO, denied.elapsed())
     });
 }
 
@@ -170,7 +171,7 @@ fn a_job_does_not_wait_for_an_operator_that_is_not_there() {
         let (code, said, took) = ended(child, begun, said).await?;
         ensure!(code == 125 && said.contains("the operator does not get to lease"), "{code}: {said}");
         ensure!(said.contains("was withdrawn: revoked"), "{said}");
-        ensure!(took > Duration::from_secs(55) && took < Duration::from_secs(66), "{took:?}");
+        ensure!(took > Duration::from_secs(55) && took < Duration::from_secs(60) + AT_ONCE, "{took:?}");
         ensure!(!shell.file("ran").exists(), "nothing ran without a lease");
         lab.stop().await
     });

@@ -18,7 +18,7 @@ pub fn leases(report: &Report) -> Markup {
     let mut shown: Vec<&Lease> = report.leases.iter().collect();
     if shown.len() > LEASES {
         // What somebody should look at must not be what is left out. The sort is stable: the newest stay first.
-        shown.sort_by_key(|lease| !matches!(lease.trail, Trail::Differs(_)) as usize + lease.state as usize);
+        shown.sort_by_key(|lease| (!matches!(lease.trail, Trail::Differs(_)), lease.state as usize));
         shown.truncate(LEASES);
         shown.sort_by_key(|lease| std::cmp::Reverse(lease.created));
     }

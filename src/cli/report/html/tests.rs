@@ -83,3 +83,16 @@ fn ten_thousand_leases_are_a_page_of_bounded_size_that_hides_no_alarm() {
         "the oldest is the one that is overdue"
     );
 }
+
+#[test]
+fn a_history_that_differs_is_shown_however_many_leases_live() {
+    use super::super::model::{State, Trail};
+    let mut report = fixture::many(3_000, 50);
+    for lease in &mut report.leases {
+        lease.state = State::Live;
+    }
+    let oldest = report.leases.last_mut().unwrap();
+    (oldest.state, oldest.trail) = (State::Proven, Trail::Differs(vec!["record 3 is another one".into()]));
+    let id = timeline::id(report.leases.last().unwrap());
+    assert!(page(&report).contains(&format!("<tr id=\"{id}\"")), "it is what somebody should look at");
+}

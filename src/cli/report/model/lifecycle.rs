@@ -10,7 +10,7 @@ use crate::{
         reasons::ConditionType,
         standing::StandingPhase,
     },
-    cli::report::gather::Gathered,
+    cli::{report::gather::Gathered, view::lifecycle},
     domain::review::{self, Standing as Review},
 };
 
@@ -160,17 +160,11 @@ fn findings(object: &ServiceAccountLifecycle, used: Option<Time>, never: bool, n
     }
     let conditions = object.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
     let says = |kind: ConditionType| condition::find(conditions, kind.as_str());
-    let wrong = [
-        ConditionType::Ready,
-        ConditionType::GrantsAllowed,
-        ConditionType::PoliciesSatisfied,
-        ConditionType::WorkflowAllowed,
-        ConditionType::StandingReady,
-        ConditionType::Leasable,
-    ];
     // What has ended by its own time is told above.
     let ended = object.spec.expiration_time.is_some_and(|at| at <= now);
-    for condition in wrong.into_iter().filter(|kind| *kind != ConditionType::Leasable || !ended).filter_map(says) {
+    for condition in
+        lifecycle::WELL.into_iter().filter(|kind| *kind != ConditionType::Leasable || !ended).filter_map(says)
+    {
         if condition.status != ConditionStatus::True {
             let status = format!("{:?}", condition.status);
             say(Urgency::Act, format!("{} is {status} ({}): {}", condition.kind, condition.reason, condition.message));

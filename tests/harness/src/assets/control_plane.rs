@@ -13,16 +13,13 @@ use super::{Program, cache, go, module};
 /// The Go module, next to this crate.
 const MODULE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../controlplane");
 
-/// Every file that goes into the build.
-const SOURCES: [&str; 3] = ["go.mod", "go.sum", "main.go"];
-
 const EXECUTABLE: &str = "controlplane";
 
 /// The directory with one link for each [`Program`].
 pub(super) async fn built() -> Result<PathBuf> {
     let module = Path::new(MODULE);
     let flags = link_flags(&kubernetes_version(module)?)?;
-    let key = module::key(module, &SOURCES, &go::version(module).await?, &flags)?;
+    let key = module::key(module, &module::sources(module)?, &go::version(module).await?, &flags)?;
     cache::entry("controlplane", &key, |scratch| build(module, flags, scratch)).await
 }
 

@@ -24,9 +24,7 @@ pub async fn debian_program(program: &str, package: &str) -> Result<PathBuf> {
         is_root() && found("apt-get").is_some(),
         "{program} is not on this machine: install it first (Debian: apt-get install {package})"
     );
-    // One at a time, across processes: apt-get refuses to wait for another one by default.
-    let lock = File::create(std::env::temp_dir().join("leasehold-harness-apt.lock")).context("create a lock file")?;
-    let _held = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await?.context("wait for the lock")?;
+    let _alone = alone().await?;
     if let Some(path) = found(program) {
         return Ok(path);
     }
@@ -68,7 +66,15 @@ pub async fn debian_files(package: &str) -> Result<PathBuf> {
     .await
 }
 
+/// Held by whoever runs apt-get: one at a time, across processes. It waits for another one that installs, and for none that
+/// fetches the lists.
+async fn alone() -> Result<File> {
+    let lock = File::create(std::env::temp_dir().join("leasehold-harness-apt.lock")).context("create a lock file")?;
+    tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await?.context("wait for the lock")
+}
+
 async fn unpack(package: &str, into: &Path) -> Result<()> {
+    let _alone = alone().await?;
     let download = ["download", package];
     // The lists may be missing or old: fetched only when they do not do.
     if apt_get(&download, into).await.is_err() {

@@ -22,9 +22,7 @@ const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 pub async fn go_module(name: &str) -> Result<PathBuf> {
     const LINK_FLAGS: &str = "-s -w";
     let module = Path::new(TESTS).join(name);
-    let sources = sources(&module)?;
-    let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
-    let key = key(&module, &sources, &go::version(&module).await?, LINK_FLAGS)?;
+    let key = key(&module, &sources(&module)?, &go::version(&module).await?, LINK_FLAGS)?;
     let directory = cache::entry(name, &key, |scratch| async move {
         build(&module, LINK_FLAGS, &scratch.join(name), name, "usually 1 to 2 minutes on two cores, once").await
     })
@@ -40,7 +38,7 @@ pub(super) async fn build(module: &Path, link_flags: &str, into: &Path, what: &s
 }
 
 /// The files of a module, all in its root.
-fn sources(module: &Path) -> Result<Vec<String>> {
+pub(super) fn sources(module: &Path) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(module).with_context(|| format!("read {}", module.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -53,7 +51,7 @@ fn sources(module: &Path) -> Result<Vec<String>> {
 }
 
 /// A hash of all that decides what a build makes.
-pub(super) fn key(module: &Path, sources: &[&str], go_version: &str, link_flags: &str) -> Result<String> {
+pub(super) fn key(module: &Path, sources: &[String], go_version: &str, link_flags: &str) -> Result<String> {
     let mut hash = digest::Context::new(&digest::SHA256);
     for source in sources {
         let path = module.join(source);
@@ -78,8 +76,7 @@ mod tests {
         let module = Path::new(TESTS).join("gitops-health");
         let sources = sources(&module).unwrap();
         assert_eq!(sources, ["argo.go", "flux.go", "go.mod", "go.sum", "main.go"]);
-        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
-        let key_of = |sources, go, flags| key(&module, sources, go, flags).unwrap();
+        let key_of = |sources: &[String], go, flags| key(&module, sources, go, flags).unwrap();
         assert_eq!(key_of(&sources, "go1.26.8", "-s"), key_of(&sources, "go1.26.8", "-s"));
         assert_ne!(key_of(&sources, "go1.26.8", "-s"), key_of(&sources, "go1.26.9", "-s"));
         assert_ne!(key_of(&sources, "go1.26.8", "-s"), key_of(&sources, "go1.26.8", "-w"));

