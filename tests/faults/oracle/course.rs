@@ -39,9 +39,12 @@ pub fn i8_same_end(case: &Case<'_>) -> Vec<String> {
         None if life.was_active => broken.push("its death is not proven".into()),
         _ => {}
     }
-    // In which order things are taken back, and whether everybody could be told, is another question where a call for it failed.
-    let (did, otherwise) =
-        (effects(life), usual.end != Some(found) || case.met(Fault::holds) || case.undoing_met_a_fault());
+    // What was refused for good was not done; in which order things are taken back, and whether everybody could be told, is another
+    // question where a call for it failed.
+    let (did, otherwise) = (
+        effects(life),
+        usual.end != Some(found) || case.met(|fault| fault.holds() || fault.is_final()) || case.undoing_met_a_fault(),
+    );
     if did != usual.effects && !otherwise {
         broken.push(format!("the other system did {did:?}, undisturbed {:?}", usual.effects));
     }
