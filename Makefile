@@ -22,6 +22,7 @@ endef
 $(eval $(call cargo_tool,mdbook,0.5.4,--features search))
 $(eval $(call cargo_tool,cargo-deny,0.20.2,))
 $(eval $(call cargo_tool,cargo-cyclonedx,0.5.9,))
+$(eval $(call cargo_tool,cargo-mutants,27.1.0,))
 
 # $(call step,what,command): says which step runs, and how long it took.
 define step
@@ -80,6 +81,15 @@ faults: tools ## faults at every call of the operator, a sample in under 12 minu
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults
 
+# What is measured is the release executable, kept apart: cargo builds its own beside the bench, with the features of tests.
+BENCH := $(CURDIR)/target/bench
+.PHONY: bench
+bench: tools ## speed beside what is possible, most of an hour, into docs/benchmarks.md; QUICK=1 for minutes, ONLY=B-3, FULL=1
+	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
+	$(call step,build the operator,LEASEHOLD_COMMIT=$(COMMIT) cargo build --release --locked --bin leasehold && mkdir -p $(BENCH) && cp target/release/leasehold $(BENCH)/)
+	$(call step,build the bench,cargo bench --bench bench --no-run)
+	@LEASEHOLD_EXECUTABLE=$(BENCH)/leasehold LEASEHOLD_COMMIT=$(COMMIT) cargo bench --quiet --bench bench
+
 # The word for where it is skipped; nothing where it runs. A kubelet needs root; containerd and buildah come from Debian's packages.
 NO_NODE := $(if $(filter-out 0,$(shell id -u)),it needs root,$(if $(shell command -v apt-get),,it needs apt-get))
 
@@ -92,6 +102,35 @@ else
 	$(call step,build,cargo test --test node --no-run)
 	@cargo test --quiet --test node
 endif
+
+# In a copy of the pure part (tests/pure/tree.sh): the checkout is not touched. FILE is a file or a glob.
+IN_TREE = PATH="$(dir $(cargo-mutants)):$$PATH" CARGO_TARGET_DIR='$(CURDIR)/target'
+.PHONY: mutants
+mutants: tools $(cargo-mutants) ## each guard taken away, all in one build: does a test miss it? FILE=<file> for a part; EACH=1: operators too, in hours
+	@tests/pure/tree.sh target/mutants.tree
+ifdef EACH
+	@cd target/mutants.tree && $(IN_TREE) cargo mutants --in-place --output '$(CURDIR)/target' $(if $(FILE),--file '$(FILE)')
+else
+	@$(IN_TREE) tests/pure/at_once.py target/mutants.tree $(if $(FILE),'$(FILE)')
+endif
+
+FUZZ := $(CURDIR)/target/fuzz.tree
+FUZZ_TARGETS := words expression lease lifecycle policy system decision status
+# What libFuzzer needs to see which way was taken: stable flags, and only for the code that is looked at.
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
+
+# libFuzzer is built from C++: needs c++. What it finds is in target/fuzz.tree/found; what led further, in target/fuzz.tree/corpus.
+.PHONY: fuzz
+fuzz: tools ## coverage leads through whatever reads strangers' documents, a minute for each kind; FOR=<seconds>, TARGET=status for one
+	@tests/pure/tree.sh $(FUZZ) fuzz
+	$(call step,seeds,FUZZ_SEEDS=$(FUZZ)/seeds cargo test --quiet --lib seeds_are_written_where_they_are_asked_for > /dev/null)
+	$(call step,build,cd $(FUZZ) && CARGO_TARGET_DIR=$(FUZZ)/target cargo rustc --quiet --bin fuzz -- $(FUZZ_FLAGS))
+	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+		mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/found $(FUZZ)/seeds/$$target; \
+		printf '\n==> %s\n' "$$target"; \
+		FUZZ_TARGET=$$target $(FUZZ)/target/debug/fuzz -max_total_time=$(or $(FOR),60) -timeout=20 -rss_limit_mb=1024 -max_len=16384 \
+			-verbosity=0 -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$target- \
+			$(FUZZ)/corpus/$$target $(FUZZ)/seeds/$$target; done
 
 .PHONY: image
 image: tools ## the image where there is no container engine: target/image/leasehold.tar; NAME=registry/repository:tag

@@ -70,7 +70,9 @@ impl FromStr for Duration {
             total += number * unit;
             (number, digits, parts) = (0, 0, parts + 1);
         }
-        if parts == 0 || digits > 0 { Err(bad()) } else { Ok(Self(total)) }
+        // What takes more digits once it is summed up could not be read again.
+        let written = total / 3600 <= 99_999;
+        if parts == 0 || digits > 0 || !written { Err(bad()) } else { Ok(Self(total)) }
     }
 }
 
@@ -237,6 +239,14 @@ mod tests {
     fn a_duration_is_written_in_its_shortest_form() {
         for (seconds, text) in [(0, "0s"), (90, "1m30s"), (3600, "1h"), (3661, "1h1m1s")] {
             assert_eq!(Duration::from_secs(seconds).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_length_that_could_not_be_written_is_not_read() {
+        assert_eq!("99999h59m59s".parse::<Duration>().map(|d| d.to_string()), Ok("99999h59m59s".into()));
+        for text in ["99999h60m", "99999h99999h", "99999h59m60s"] {
+            assert!(text.parse::<Duration>().is_err(), "{text}");
         }
     }
 

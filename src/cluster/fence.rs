@@ -103,11 +103,63 @@ mod tests {
             (Kind::Binding, "leasehold-leases", format!("lease-{HEX}"), Some(Child::MintBinding)),
             (Kind::Binding, "payments", format!("leasehold-{HEX}-deploy"), Some(Child::Binding("deploy".into()))),
             (Kind::Binding, "payments", "admins".into(), None),
+            (Kind::Role, "leasehold-leases", format!("lease-{HEX}"), Some(Child::MintRole)),
+            (Kind::Ledger, "leasehold-leases", format!("lease-{HEX}"), Some(Child::Ledger)),
+            (Kind::Job, "leasehold-leases", "another".into(), None),
+            (Kind::Ledger, "leasehold-leases", "another".into(), None),
+            (Kind::Binding, "leasehold-leases", "another".into(), None),
+            (Kind::Binding, "leasehold-leases", format!("leasehold-{HEX}-deploy"), None),
+            (Kind::Job, "elsewhere", format!("lease-{HEX}"), None),
+            (Kind::Role, "elsewhere", format!("lease-{HEX}"), None),
+            (Kind::Ledger, "elsewhere", format!("lease-{HEX}"), None),
         ];
         for (kind, namespace, name, expected) in table {
             let found = child_of(kind, &metadata(namespace, &name, UID)).map(|(_, child)| child);
             assert_eq!(found, expected, "{kind:?} {namespace}/{name}");
         }
         assert_eq!(child_of(Kind::Job, &metadata("leasehold-leases", &format!("lease-{HEX}"), "x")), None);
+    }
+
+    #[test]
+    fn a_binding_is_a_leases_only_with_its_label_and_for_its_account_alone() {
+        const UID: &str = "5f2c8a8e-0000-4000-8000-000000000000";
+        let lease = LeaseUid::parse(UID).unwrap();
+        let account = |name: &str, namespace: &str, kind: &str| Subject {
+            kind: kind.into(),
+            name: name.into(),
+            namespace: Some(namespace.into()),
+            ..Subject::default()
+        };
+        let own = account(&names::account("a", "b", &lease, 17), names::ISSUING_NAMESPACE, "ServiceAccount");
+        let binding = |subjects: &[&Subject]| RoleBinding {
+            subjects: Some(subjects.iter().map(|s| (*s).clone()).collect()),
+            ..RoleBinding::default()
+        };
+        let others = [
+            account(&own.name, "elsewhere", "ServiceAccount"),
+            account(&own.name, names::ISSUING_NAMESPACE, "User"),
+            account("default", names::ISSUING_NAMESPACE, "ServiceAccount"),
+        ];
+        assert!(is_for(&binding(&[&own]), &lease));
+        assert!(!is_for(&binding(&[]), &lease) && !is_for(&RoleBinding::default(), &lease));
+        for other in &others {
+            assert!(!is_for(&binding(&[other]), &lease) && !is_for(&binding(&[&own, other]), &lease), "{other:?}");
+            assert!(!same_binding(&binding(&[other]), &binding(&[&own])), "{other:?}");
+        }
+        let mut role = binding(&[&own]);
+        role.role_ref.name = "admin".into();
+        assert!(same_binding(&binding(&[&own]), &binding(&[&own])) && !same_binding(&role, &binding(&[&own])));
+        assert!(is_of(&metadata("n", "n", UID), &lease));
+        assert!(!is_of(&metadata("n", "n", "6f2c8a8e-0000-4000-8000-000000000000"), &lease));
+        assert!(!is_of(&ObjectMeta::default(), &lease));
+    }
+
+    #[test]
+    fn an_identity_is_whole_or_none() {
+        let mut whole = metadata("n", "o", "x");
+        assert_eq!(identity(&whole), None, "without a UID it may be another one");
+        whole.uid = Some("u".into());
+        let id = ObjectId { namespace: "n".into(), name: "o".into(), uid: "u".into() };
+        assert_eq!(identity(&whole), Some(id));
     }
 }

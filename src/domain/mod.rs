@@ -15,6 +15,8 @@ pub mod election;
 pub mod ending;
 pub mod expression;
 pub mod guards;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod independence;
 pub mod issue;
 pub mod learn;
@@ -42,6 +44,8 @@ mod agreement_tests;
 #[cfg(test)]
 mod flow_tests;
 #[cfg(test)]
-mod workflow_tests;
+mod machine;
 #[cfg(test)]
+mod workflow_tests;
+#[cfg(any(test, fuzzing))]
 mod world;

@@ -22,7 +22,7 @@ use crate::api::{
 /// Whether a call is of interest.
 type Which = fn(&Call) -> bool;
 
-fn system(token: bool) -> SystemSeen {
+pub fn system(token: bool) -> SystemSeen {
     let operation = |name: &str, access: &str, method: &str| json!({"name": name, "access": access, "method": method, "path": "'/x'"});
     let spec = json!({
         "type": "HTTP", "http": {"url": "https://other.example.com"}, "namespaces": {"from": "All"},
@@ -39,7 +39,7 @@ fn system(token: bool) -> SystemSeen {
 }
 
 /// A lease under a workflow: a gate, two steps that can be taken back, and one that tells of the end.
-fn world(delivery: &'static str, token: bool) -> World {
+pub fn world(delivery: &'static str, token: bool) -> World {
     let mut world = World::new(delivery);
     let step = |name: &str, at: &str, operation: &str| json!({"name": name, "at": at, "system": "other", "operation": operation, "timeout": "30s"});
     let undo = |name: &str| {

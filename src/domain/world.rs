@@ -21,7 +21,7 @@ use super::{
     workflow::Systems,
 };
 use crate::api::{
-    Time,
+    CredentialLeaseSpec, Time,
     names::{self, LeaseUid},
     standing::StandingStatus,
     status::{CredentialLeaseStatus, PolicyRule},
@@ -52,9 +52,12 @@ impl Fault {
 }
 
 /// The truth.
+#[derive(Clone)]
 pub struct World {
     pub now: i64,
     pub delivery: &'static str,
+    /// What the lease says, if not what the model has it say.
+    pub spec: Option<CredentialLeaseSpec>,
     /// What the lease asks for; `None`: nothing.
     pub ttl: Option<&'static str>,
     /// How long the API server lets a token live, in milliseconds.
@@ -125,6 +128,7 @@ impl World {
         Self {
             now: START,
             delivery,
+            spec: None,
             ttl: Some("60s"),
             token_millis: 600_000,
             exists: true,
@@ -211,7 +215,7 @@ impl World {
             generation: 1,
             created: Time::from_millis(START),
             presence: if self.exists { Presence::Exists } else { Presence::Gone },
-            spec: Some(serde_json::from_value(spec).unwrap()),
+            spec: Some(self.spec.clone().unwrap_or_else(|| serde_json::from_value(spec).unwrap())),
             status: self.status.clone(),
         };
         let seen = self.objects.iter().filter(|(child, (_, ours))| *ours && **child != Child::Secret);
@@ -319,7 +323,7 @@ impl World {
     }
 
     /// Carries a call out.
-    fn apply(&mut self, call: &Call) -> Answer {
+    pub fn apply(&mut self, call: &Call) -> Answer {
         match call {
             Call::CheckAccess => Answer::Access(self.may_lease),
             Call::CheckDecider { decision } => {
@@ -471,7 +475,7 @@ impl World {
     }
 
     /// What must hold after every single call.
-    fn check(&self) {
+    pub fn check(&self) {
         let revoked = self.status.credential.as_ref().is_some_and(|c| c.evidence.is_some());
         assert!(!revoked || self.live_tokens() == 0, "said to be revoked while a token lives");
         // How to take the workflow back stays until it is.

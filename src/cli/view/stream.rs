@@ -138,10 +138,10 @@ fn chain(lease: &LeaseUid, told: &BTreeMap<i64, (Record, String)>, problems: &mu
     let (mut next, mut previous) = (1, Some(digest::seed(lease)));
     for (seq, (record, hash)) in told {
         if *seq != next {
-            let missing = if *seq == next + 1 {
+            let missing = if *seq == next.saturating_add(1) {
                 format!("record {next} is")
             } else {
-                format!("records {next} to {} are", seq - 1)
+                format!("records {next} to {} are", seq.saturating_sub(1))
             };
             problems.push(Problem::Missing(format!("{missing} missing from the stream")));
             previous = None;
@@ -251,5 +251,19 @@ mod tests {
         history.head = history.records.iter().fold(history.seed.clone(), |hash, record| digest::link(&hash, record));
         assert!(digest::verify(&history), "by itself it looks whole");
         assert_eq!(problems(&lines, &history).len(), 2, "the edited record and the one after it");
+    }
+
+    #[test]
+    fn no_numbers_of_a_stream_are_too_large_to_be_compared() {
+        let (history, lines) = told(2);
+        for numbers in [[i64::MIN, i64::MAX], [i64::MAX - 1, i64::MAX], [-1, i64::MIN]] {
+            let mut strange = lines.clone();
+            for seq in numbers {
+                let mut line: serde_json::Value = serde_json::from_str(&lines[0]).unwrap();
+                line["seq"] = json!(seq);
+                strange.push(line.to_string());
+            }
+            assert!(!compare(&strange.join("\n"), &uid(), &history).problems.is_empty(), "{numbers:?}");
+        }
     }
 }

@@ -202,7 +202,7 @@ pub(in crate::domain) fn write(seen: &Observed, status: CredentialLeaseStatus, l
         Presence::Gone | Presence::Unconfirmed => Call::Record(Box::new(status)),
         _ => Call::WriteStatus(Box::new(status)),
     };
-    if seen.learned.failed.iter().any(|(c, _)| matches!(c, Call::WriteStatus(_))) {
+    if seen.learned.failed.iter().any(|(c, _)| matches!(c, Call::WriteStatus(_) | Call::Record(_))) {
         let wishes = match rest {
             Next::Rest { wishes, .. } => wishes,
             _ => vec![],

@@ -10,7 +10,7 @@ use crate::pipelines::lines;
 
 /// What a command that cannot run here begins with, and why it cannot. A row that fits no command of any page fails the test.
 pub const NOT_RUN: &[(&str, &str)] = &[
-    ("make ", "runs this test, or the demo, or the faults, or the tests on a node"),
+    ("make ", "runs this test, or the demo, or the faults, or the benchmarks, or mutants, or the tests on a node"),
     ("docker ", "needs a container engine"),
     ("kind ", "needs a container engine"),
     ("cargo build ", "builds what this test was built with"),
