@@ -76,7 +76,7 @@ test: tools ## everything that must hold: format, lints, generated files, all te
 	$(call step,tests,RUST_TEST_THREADS=2 cargo test --workspace)
 
 .PHONY: faults
-faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FULL=1 for all, SEED=n, PLAN='name'
+faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FULL=1 for all, PLANS=n, SEED=n, PLAN='name'
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults

@@ -8,7 +8,11 @@ use std::{
 
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{ambient::Ambient, index::Index};
+use super::{
+    ambient::Ambient,
+    held::{self, Held},
+    index::Index,
+};
 use crate::{
     api::{ServiceAccountLifecycle, Time, lifecycle::ServiceAccountLifecycleStatus},
     cluster::{
@@ -64,6 +68,8 @@ struct Memory {
     rights: Option<(Rights, Time)>,
     counted: Option<Time>,
     failures: u32,
+    /// Until when the API server asked to wait.
+    asked: Option<Time>,
 }
 
 /// Serves `changed` for ever.
@@ -71,6 +77,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
     let (mut due, mut later, mut running) =
         (BTreeSet::<Key>::new(), HashMap::<Key, Time>::new(), BTreeSet::<Key>::new());
     let mut memories: HashMap<Key, Memory> = HashMap::new();
+    let mut held = Held::default();
     let mut visits: JoinSet<(Key, Memory, Option<Time>)> = JoinSet::new();
     let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
     loop {
@@ -80,8 +87,10 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
             later.remove(&key);
             due.insert(key);
         }
+        held.release(now);
         while running.len() < WIDTH {
-            let Some(key) = due.iter().find(|key| !running.contains(*key)).cloned() else { break };
+            let free = |key: &&Key| !running.contains(*key) && held.is_free(*key);
+            let Some(key) = due.iter().find(free).cloned() else { break };
             due.remove(&key);
             running.insert(key.clone());
             let (context, memory) = (context.clone(), memories.remove(&key).unwrap_or_default());
@@ -92,7 +101,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
             });
             keys.insert(handle.id(), started);
         }
-        let sleep = later.values().min().map_or(1000, |at| at.since(now).clamp(1, 1000));
+        let sleep = later.values().copied().chain(held.next()).min().map_or(1000, |at| at.since(now).clamp(1, 1000));
         tokio::select! {
             key = changed.recv() => match key {
                 Some(key) => _ = due.insert(key),
@@ -102,6 +111,9 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
                 Ok((id, (key, memory, again))) => {
                     keys.remove(&id);
                     running.remove(&key);
+                    if let Some(until) = memory.asked {
+                        held.hold(key.clone(), until);
+                    }
                     if context.index.lifecycle(&key.0, &key.1).is_some() {
                         memories.insert(key.clone(), memory);
                         later.extend(again.map(|at| (key, at)));
@@ -123,6 +135,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
 async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memory) -> (Memory, Option<Time>) {
     let Some(object) = context.index.lifecycle(namespace, name) else { return (memory, None) };
     let now = context.clock.now();
+    memory.asked = None;
     let generation = object.metadata.generation.unwrap_or_default();
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if memory.generation != generation || memory.uid != uid {
@@ -170,6 +183,7 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
             }
             Err(failure) => {
                 memory.failures = memory.failures.saturating_add(1);
+                memory.asked = held::until(&failure, context.clock.now());
                 tracing::warn!(lifecycle = %format!("{namespace}/{name}"), error = %failure.message, "a lifecycle's status could not be written and is tried again");
                 return (memory.clone(), Some(now.plus_millis(500 << memory.failures.min(6))));
             }

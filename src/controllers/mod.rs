@@ -5,6 +5,7 @@ pub mod enforcement;
 pub mod engine;
 pub mod events;
 pub mod feed;
+pub mod held;
 pub mod index;
 pub mod lifecycles;
 pub mod packed;

@@ -9,7 +9,10 @@ use std::{
 use http::{Method, StatusCode};
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::index::Index;
+use super::{
+    held::{self, Held},
+    index::Index,
+};
 use crate::{
     api::{
         ConditionStatus, ServiceAccountLifecycle, Time, condition, lifecycle::ServiceAccountLifecycleStatus,
@@ -65,6 +68,8 @@ struct Remembered {
     credentials: BTreeMap<String, Memory>,
     failures: u32,
     overdue: usize,
+    /// Until when the API server asked to wait.
+    asked: Option<Time>,
 }
 
 /// Serves `changed` for ever.
@@ -74,13 +79,16 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
     let mut memories: HashMap<Key, Remembered> = HashMap::new();
     // Apart from what is remembered, which a visit takes with it: who is overdue stays so while he is looked at.
     let mut overdue: HashMap<Key, usize> = HashMap::new();
+    let mut held = Held::default();
     let mut visits: JoinSet<(Key, Remembered, Option<Time>)> = JoinSet::new();
     let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
     loop {
         let now = context.clock.now();
         due.extend(later.extract_if(|_, at| *at <= now).map(|(key, _)| key));
+        held.release(now);
         while running.len() < WIDTH {
-            let Some(key) = due.iter().find(|key| !running.contains(*key)).cloned() else { break };
+            let free = |key: &&Key| !running.contains(*key) && held.is_free(*key);
+            let Some(key) = due.iter().find(free).cloned() else { break };
             due.remove(&key);
             let (context, memory) = (context.clone(), memories.remove(&key).unwrap_or_default());
             let (started, visited) = (key.clone(), key.clone());
@@ -92,7 +100,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
             running.insert(key);
         }
         context.metrics.standing_overdue(overdue.values().sum());
-        let sleep = later.values().min().map_or(1000, |at| at.since(now).clamp(1, 1000));
+        let sleep = later.values().copied().chain(held.next()).min().map_or(1000, |at| at.since(now).clamp(1, 1000));
         tokio::select! {
             key = changed.recv() => match key {
                 Some(key) => _ = due.insert(key),
@@ -104,6 +112,9 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
                     running.remove(&key);
                     later.remove(&key);
                     overdue.insert(key.clone(), memory.overdue);
+                    if let Some(until) = memory.asked {
+                        held.hold(key.clone(), until);
+                    }
                     if again.is_none() {
                         overdue.remove(&key);
                     }
@@ -129,6 +140,7 @@ pub async fn run(context: Context, mut changed: mpsc::UnboundedReceiver<Key>) {
 /// One visit of all standing credentials of a lifecycle; when the next one is due, `None`: there is none.
 async fn visit(context: &Context, (namespace, name): &Key, mut memory: Remembered) -> (Remembered, Option<Time>) {
     let now = context.clock.now();
+    memory.asked = None;
     match context.index.with_standing(namespace, name) {
         None => return (memory, Some(now.plus_millis(UNSYNCED_MILLIS))),
         Some(None) => return (Remembered::default(), None),
@@ -140,6 +152,7 @@ async fn visit(context: &Context, (namespace, name): &Key, mut memory: Remembere
         Ok(_) => return (Remembered::default(), None),
         Err(failure) => {
             tracing::warn!(lifecycle = %format!("{namespace}/{name}"), error = %failure.message, "a lifecycle could not be read and is looked at again");
+            memory.asked = held::until(&failure, context.clock.now());
             return again(memory, now, true, None);
         }
     };
@@ -147,9 +160,12 @@ async fn visit(context: &Context, (namespace, name): &Key, mut memory: Remembere
     if memory.uid != uid {
         memory = Remembered { uid, ..Remembered::default() };
     }
-    let mut desk = Desk { context, namespace, name, object };
+    let mut desk = Desk { context, namespace, name, object, asked: None };
     let (mut said, mut at, mut failed, mut overdue) = (vec![], None, false, 0);
     for credential in desk.credentials() {
+        if desk.asked.is_some() {
+            break;
+        }
         let kept = memory.credentials.remove(&credential).unwrap_or_default();
         let round = desk.round(&credential, kept).await;
         said.extend(round.said);
@@ -159,7 +175,14 @@ async fn visit(context: &Context, (namespace, name): &Key, mut memory: Remembere
         memory.credentials.insert(credential, round.memory);
     }
     memory.overdue = overdue;
-    failed |= desk.conclude(&said).await.is_err();
+    // Whoever was asked to wait calls nothing more, and knows too little to say how its credentials are.
+    if desk.asked.is_none()
+        && let Err(failure) = desk.conclude(&said).await
+    {
+        failed = true;
+        desk.note(&failure);
+    }
+    memory.asked = desk.asked;
     again(memory, context.clock.now(), failed, at)
 }
 
@@ -184,6 +207,8 @@ struct Desk<'a> {
     name: &'a str,
     /// As this visit has read it, and written it since.
     object: ServiceAccountLifecycle,
+    /// Until when the API server asked to wait.
+    asked: Option<Time>,
 }
 
 /// What one credential came to.
@@ -196,6 +221,11 @@ struct Round {
 }
 
 impl Desk<'_> {
+    /// Notes down whether the API server asked to wait.
+    fn note(&mut self, failure: &Failure) {
+        self.asked = self.asked.max(held::until(failure, self.context.clock.now()));
+    }
+
     /// Those that are declared, and those that were.
     fn credentials(&self) -> BTreeSet<String> {
         let declared = self.object.spec.standing.iter().map(|entry| entry.name.clone());
@@ -251,8 +281,13 @@ impl Desk<'_> {
                     if let Answer::Failed(failure) = &answer {
                         let lifecycle = format!("{}/{}", self.namespace, self.name);
                         tracing::warn!(%lifecycle, credential, call = word(&call), class = failure.class.as_str(), error = %failure.message, "a call for a standing credential failed");
+                        self.note(failure);
                     }
                     learn(&mut seen, call, answer, self.context.clock.now());
+                    if self.asked.is_some() {
+                        let overdue = decide::overdue(&seen, now);
+                        return Round { memory: seen.memory, said: None, at: None, failed: true, overdue };
+                    }
                     // Leases go on meanwhile.
                     seen = self.seen(credential, seen.memory, seen.learned);
                 }

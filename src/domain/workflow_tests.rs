@@ -194,6 +194,17 @@ fn a_step_that_fails_for_good_at_any_place_with_a_crash_at_any_call_takes_everyt
 }
 
 #[test]
+fn a_step_that_failed_is_said_to_have_failed_also_after_it_was_taken_back() {
+    for failing in ["one", "two"] {
+        let mut world = world("Secret", true);
+        world.answers.insert(task(failing, Part::Do), vec![no()]);
+        live(&mut world);
+        assert_eq!(state(&world, failing).unwrap().state, StepState::Undone);
+        assert_eq!(says(&world, "DependentsUpdated"), Some(ConditionStatus::False), "{failing}");
+    }
+}
+
+#[test]
 fn a_step_that_may_fail_is_recorded_and_the_lease_lives() {
     let mut world = world("Secret", false);
     world.lifecycle.as_mut().unwrap()["workflow"][1]["onFailure"] = json!("Continue");

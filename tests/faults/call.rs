@@ -2,6 +2,8 @@
 
 use http::{Method, Uri};
 
+use crate::flow::OWN_LIFECYCLE;
+
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -13,13 +15,15 @@ pub struct Call {
     pub dry: bool,
 }
 
+const LIFECYCLE_STATUS: &str = "serviceaccountlifecycles/status";
 /// Those that are about the operator itself or about a lifecycle: they belong to no lease.
 const APART: &[&str] = &[
-    "serviceaccountlifecycles/status",
+    LIFECYCLE_STATUS,
     "selfsubjectaccessreviews",
     "selfsubjectrulesreviews",
     "selfsubjectreviews",
     "credentialleasepolicies/status",
+    "connectedsystems/status",
 ];
 
 impl Call {
@@ -56,9 +60,11 @@ impl Call {
         Self { verb, resource, namespace, name, dry: query.contains("dryRun=") }
     }
 
-    /// Whether it may belong to a lease.
-    pub fn is_of_a_lease(&self) -> bool {
-        !matches!(self.verb, "watch" | "list" | "other") && !APART.contains(&self.resource.as_str())
+    /// Whether it may belong to a lease; with `standing`, also to the lifecycle that holds one lease after another.
+    pub fn is_of_a_lease(&self, standing: bool) -> bool {
+        let holds = standing && self.resource == LIFECYCLE_STATUS && self.name.starts_with(OWN_LIFECYCLE);
+        let apart = APART.contains(&self.resource.as_str()) && !holds;
+        !matches!(self.verb, "watch" | "list" | "other") && !apart
     }
 
     /// Its name: the same in every run, whatever the tenant and the lease are called.
@@ -72,4 +78,13 @@ impl Call {
         let dry = if self.dry { "?dry" } else { "" };
         format!("{} {}{place}{dry}", self.verb, self.resource)
     }
+}
+
+/// The name of a call of another system.
+pub fn of_a_system(method_and_path: &str) -> String {
+    method_and_path.replacen(" /", " system/", 1)
+}
+
+pub fn is_of_a_system(key: &str) -> bool {
+    key.contains(" system/")
 }

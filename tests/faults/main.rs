@@ -1,14 +1,19 @@
-//! Faults at every call: a proxy between the operator and a real API server loses, delays and refuses calls and kills the operator
-//! at chosen moments; whatever it does, what the API server, its audit log and the tokens say afterwards must be what Leasehold promises.
+//! Faults at every call: a proxy between the operator and a real API server, and the systems it calls, loses, delays and refuses calls
+//! and takes the operator away at chosen moments; whatever it does, what the API server, its audit log, those systems and the tokens
+//! say afterwards must be what Leasehold promises.
 //!
-//! `make faults` runs a sample in minutes, `FULL=1` everything; `SEED=n` draws another sample, `PLAN=<name>` runs one plan, or those of one
-//! fault whose names begin so.
+//! `make faults` runs a sample in minutes, `FULL=1` everything, `PLANS=n` so many however long it takes; `SEED=n` draws another sample,
+//! `PLAN=<name>` runs one plan, or those of one fault whose names begin so.
 
 mod bench;
 mod call;
+mod fault;
+mod flow;
 mod oracle;
 mod plan;
+mod plans;
 mod proxy;
+mod score;
 // Shared with the tests on a real control plane, which use all of it.
 #[allow(dead_code, unused_imports)]
 #[path = "../e2e/support/mod.rs"]
@@ -21,34 +26,29 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use leasehold_harness::Options;
+use leasehold_harness::{Options, Record};
 
 use bench::{Bench, Life};
+use flow::Flow;
 use oracle::Undisturbed;
-use plan::{Flow, Plan, Plans, Stage, Weather};
+use plan::{Plan, Stage};
+use plans::Plans;
+use score::Score;
 use support::Lab;
 
-/// Leases side by side.
-const WIDTH: usize = 16;
-/// Plans of a bounded run, if there is time for them.
-const BOUNDED: usize = 288;
+/// Leases side by side: one for each flow.
+const WIDTH: usize = Flow::ALL.len();
+/// Plans of a bounded run beside those of the weathers, if there is time for them.
+const BOUNDED: usize = 126;
 /// After that no further round begins: a round takes less than the minutes that are left to twelve.
 const BUDGET: Duration = Duration::from_secs(600);
 const SEED: u64 = 7;
 
-struct Score {
-    run: usize,
-    /// Of those, the ones whose second crash had no call left to come at.
-    half: usize,
-    not_reached: Vec<Plan>,
-    broken: Vec<(String, String)>,
-}
-
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a tokio runtime");
     match runtime.block_on(run()) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("the faults could not be tried: {error:#}");
             ExitCode::FAILURE
@@ -60,37 +60,65 @@ fn number(name: &str, otherwise: u64) -> Result<u64> {
     std::env::var(name).map_or(Ok(otherwise), |text| text.parse().with_context(|| format!("{name}={text}")))
 }
 
-async fn run() -> Result<usize> {
+async fn run() -> Result<bool> {
     let begun = Instant::now();
     let (seed, full) = (number("SEED", SEED)?, std::env::var_os("FULL").is_some());
     let (only, width) =
         (std::env::var("PLAN").ok().filter(|p| !p.is_empty()), usize::try_from(number("WIDTH", WIDTH as u64)?)?);
-    let lab = Lab::installed(Options::default()).await?;
+    let lab = Lab::installed(Options { kwok_nodes: 1, ..Options::default() }).await?;
     let bench = Bench::start(&lab, width).await?;
     println!("ready after {} s, {width} leases side by side", begun.elapsed().as_secs());
-    let usual = undisturbed(&lab, &bench).await?;
+    let usual = undisturbed(&lab, &bench, width).await?;
     let plans = Plans::of(&usual.iter().map(|(flow, u)| (*flow, u.course.clone())).collect());
     let chosen = match &only {
         Some(name) => {
             bench.proxy.trace();
-            let exactly: Vec<_> = plans.all.iter().filter(|(_, p)| p.to_string() == *name).cloned().collect();
-            let begin = plans.all.iter().filter(|(_, p)| p.traps.len() < 2 && p.to_string().starts_with(name));
-            let found = if exactly.is_empty() { begin.cloned().collect() } else { exactly };
-            if found.is_empty() {
-                bail!("there is no plan {name}");
-            }
-            found
+            named(&plans, name)?
         }
-        None if full => plans.sample(seed, plans.all.len()),
+        None if full => plans.all.clone(),
         None => plans.sample(seed, usize::try_from(number("PLANS", BOUNDED as u64)?)?),
     };
     println!("{} plans of {}, seed {seed}", chosen.len(), plans.all.len());
     for (why, n) in &plans.pruned {
         println!("pruned {n}: {why}");
     }
-    let mut score = Score { run: 0, half: 0, not_reached: vec![], broken: vec![] };
-    let mut skipped = 0;
-    let mut rounds: VecDeque<Vec<Plan>> = evenly(plan::rounds(chosen, width)).into();
+    let chosen_at_will = full || only.is_some() || std::env::var_os("PLANS").is_some();
+    let budget = if chosen_at_will { None } else { Some(begun + BUDGET) };
+    let score = all(&lab, &bench, chosen, &usual, budget, (width, seed)).await?;
+    if !score.is_sound() {
+        println!("the operators' logs are in {}", lab.plane.dir().display());
+    }
+    score.tell(seed, begun.elapsed().as_secs());
+    drop(bench);
+    if score.is_sound() {
+        lab.stop().await?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// The plan of this name, or those of one fault whose names begin so.
+fn named(plans: &Plans, name: &str) -> Result<Vec<(Stage, Plan)>> {
+    let exactly: Vec<_> = plans.all.iter().filter(|(_, p)| p.to_string() == *name).cloned().collect();
+    let begin = plans.all.iter().filter(|(_, p)| p.traps.len() < 2 && p.to_string().starts_with(name));
+    let found = if exactly.is_empty() { begin.cloned().collect() } else { exactly };
+    if found.is_empty() {
+        bail!("there is no plan {name}");
+    }
+    Ok(found)
+}
+
+/// Runs them round by round, until the time is up.
+async fn all(
+    lab: &Lab,
+    bench: &Bench<'_>,
+    chosen: Vec<(Stage, Plan)>,
+    usual: &BTreeMap<Flow, Undisturbed>,
+    until: Option<Instant>,
+    (width, seed): (usize, u64),
+) -> Result<Score> {
+    let (mut score, mut skipped) = (Score::default(), 0);
+    let mut rounds: VecDeque<Vec<Plan>> = plans::rounds(chosen, width, seed).into();
     let (mut n, mut again) = (0, false);
     loop {
         let Some(round) = rounds.pop_front() else {
@@ -99,84 +127,55 @@ async fn run() -> Result<usize> {
             }
             // A crash that was meant for another lease may have kept a call from being made.
             again = true;
-            rounds.extend(std::mem::take(&mut score.not_reached).chunks(width).map(<[Plan]>::to_vec));
+            let missed = std::mem::take(&mut score.not_reached).into_iter().map(|plan| (Stage::Issue, plan));
+            rounds.extend(plans::rounds(missed.collect(), width, seed));
             continue;
         };
         n += 1;
-        if !full && begun.elapsed() > BUDGET {
+        if until.is_some_and(|until| Instant::now() > until) {
             skipped += round.len();
             continue;
         }
         let started = Instant::now();
-        let lives = watched(&lab, &bench, &round).await?;
-        let before = score.broken.len();
-        score.add(&round, &lives, &usual);
-        println!(
-            "round {n}: {} plans in {} s, {} broken (after {} s)",
-            round.len(),
-            started.elapsed().as_secs(),
-            score.broken.len() - before,
-            begun.elapsed().as_secs()
-        );
-    }
-    if !score.broken.is_empty() {
-        println!("the operators' logs are in {}", lab.plane.dir().display());
-    }
-    for plan in &score.not_reached {
-        println!("not reached: {plan}");
+        let (lives, audit) = watched(lab, bench, &round).await?;
+        let broken = score.add(&round, (&lives, &audit), usual);
+        println!("round {n}: {} plans in {} s, {broken} broken", round.len(), started.elapsed().as_secs());
     }
     if skipped > 0 {
         println!("left out for lack of time: {skipped}");
     }
-    for (plan, what) in &score.broken {
-        println!("BROKEN SEED={seed} PLAN='{plan}': {what}");
-    }
-    println!(
-        "not reached: {} (the call was not made in that run); took {} s",
-        score.not_reached.len(),
-        begun.elapsed().as_secs()
-    );
-    println!("of {} pairs the recovery was over before the second crash", score.half);
-    println!("plans run: {}, invariants broken: {}", score.run, score.broken.len());
-    drop(bench);
-    if score.broken.is_empty() {
-        lab.stop().await?;
-    }
-    Ok(score.broken.len())
+    Ok(score)
 }
-
-/// Rounds of all kinds mixed, so that a run that is cut short has tried each kind.
-fn evenly(rounds: Vec<Vec<Plan>>) -> Vec<Vec<Plan>> {
-    let step = 7;
-    let mut mixed: Vec<(usize, Vec<Plan>)> = rounds.into_iter().enumerate().map(|(n, r)| (n % step, r)).collect();
-    mixed.sort_by_key(|(rank, _)| *rank);
-    mixed.into_iter().map(|(_, round)| round).collect()
-}
-
-type Watched = (Vec<Life>, Vec<leasehold_harness::Record>);
 
 /// A round, and what the API server says was asked of it meanwhile.
-async fn watched(lab: &Lab, bench: &Bench<'_>, plans: &[Plan]) -> Result<Watched> {
+async fn watched(lab: &Lab, bench: &Bench<'_>, plans: &[Plan]) -> Result<(Vec<Life>, Vec<Record>)> {
     let audit = lab.plane.audit();
     let since = audit.cursor()?;
     let lives = bench.round(plans).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    Ok((lives, audit.read_since(since)?))
+    let audit = audit.read_since(since)?;
+    bench.clean_up(&lives).await?;
+    Ok((lives, audit))
 }
 
 /// Each flow as it is without any fault, twice.
-async fn undisturbed(lab: &Lab, bench: &Bench<'_>) -> Result<BTreeMap<Flow, Undisturbed>> {
-    let plan = |flow| Plan { flow, traps: vec![], weather: Weather::Fair };
-    let plans: Vec<Plan> = Flow::ALL.map(plan).into();
+async fn undisturbed(lab: &Lab, bench: &Bench<'_>, width: usize) -> Result<BTreeMap<Flow, Undisturbed>> {
     let mut usual: BTreeMap<Flow, Undisturbed> = BTreeMap::new();
-    for _ in 0..2 {
+    let flows = [Flow::ALL, Flow::ALL].concat();
+    let mut unsound = vec![];
+    for some in flows.chunks(width.min(Flow::ALL.len())) {
+        let plans: Vec<Plan> = some.iter().copied().map(Plan::undisturbed).collect();
         let (lives, audit) = watched(lab, bench, &plans).await?;
         for (plan, life) in plans.iter().zip(&lives) {
-            if !oracle::is_sound(plan.flow, life) || !life.left.is_empty() {
-                bail!("{plan} does not even work undisturbed: {:?}, left {:?}", life.wrong, life.left);
+            usual.entry(plan.flow).or_default().add(plan, life, &audit);
+            let found = oracle::judge(plan, life, &usual[&plan.flow], &audit);
+            if !oracle::is_sound(plan, life) || !found.is_empty() {
+                unsound.push(format!("{plan}: active {}, left {:?}, {found:?}", life.was_active, life.left));
             }
-            usual.entry(plan.flow).or_default().add(life, &audit);
         }
+    }
+    if !unsound.is_empty() {
+        bail!("not even undisturbed work:\n{}", unsound.join("\n"));
     }
     for (flow, usual) in &usual {
         let count = |stage| usual.course.calls.values().flatten().filter(|s| **s == stage).count();
@@ -188,22 +187,4 @@ async fn undisturbed(lab: &Lab, bench: &Bench<'_>) -> Result<BTreeMap<Flow, Undi
         );
     }
     Ok(usual)
-}
-
-impl Score {
-    fn add(&mut self, plans: &[Plan], (lives, audit): &Watched, usual: &BTreeMap<Flow, Undisturbed>) {
-        for (plan, life) in plans.iter().zip(lives) {
-            if life.unsprung > 0 && life.unsprung == plan.traps.len() {
-                self.not_reached.push(plan.clone());
-            } else {
-                self.run += 1;
-                self.half += usize::from(life.unsprung > 0);
-            }
-            let Some(usual) = usual.get(&plan.flow) else { continue };
-            for what in oracle::judge(plan, life, usual, audit) {
-                println!("  {plan}: {what}");
-                self.broken.push((plan.to_string(), what));
-            }
-        }
-    }
 }

@@ -99,7 +99,8 @@ impl Draft<'_> {
         }
     }
 
-    /// Whether what depends on the credential was brought up to date.
+    /// Whether what depends on the credential was brought up to date: as it was when the lease ended. A step that failed and is taken
+    /// back has failed all the same.
     fn dependents(&mut self, workflow: &[ResolvedStep]) {
         let at_issue: Vec<&ResolvedStep> = workflow.iter().filter(|s| s.at == StepTime::Issue).collect();
         if at_issue.is_empty() || (!self.seen.issued() && self.status.issue_time.is_none()) {
@@ -115,6 +116,8 @@ impl Draft<'_> {
             let why = state(step).map(|s| s.message.clone()).unwrap_or_default();
             let message = format!("step {} failed: {why}", step.name);
             self.condition(kind, ConditionStatus::False, Happening::StepFailed.as_str(), message);
+        } else if self.status.end_time.is_some() {
+            // What it said at the end stands.
         } else if at_issue.iter().all(settled) {
             let missed: Vec<&str> = at_issue.iter().filter(failed).map(|step| step.name.as_str()).collect();
             let message = if missed.is_empty() {
@@ -123,7 +126,7 @@ impl Draft<'_> {
                 format!("done, but for steps that may fail: {}", missed.join(", "))
             };
             self.condition(kind, ConditionStatus::True, LeaseReason::StepsDone.as_str(), message);
-        } else if self.status.end_time.is_none() {
+        } else {
             let running = at_issue.iter().filter_map(|step| state(step)).find(|s| s.state == StepState::Running);
             let message = running.map_or_else(|| "steps at Issue are being called".to_owned(), awaits);
             self.condition(kind, ConditionStatus::Unknown, LeaseReason::StepsRunning.as_str(), message);

@@ -22,6 +22,9 @@ pub const READERS_MILLIS: i64 = 120_000;
 /// How often consumers are looked at, in milliseconds: at first, and later.
 const LOOK_MILLIS: (i64, i64) = (1_000, 5_000);
 
+/// How long a lease that was just created may take to be shown by the watch before it is asked for again, in milliseconds.
+const LAG_MILLIS: i64 = 10_000;
+
 /// Follows the next lease through.
 pub(super) fn follow(seen: &Seen, status: &StandingStatus, next: &StandingLease, now: Time) -> Next {
     let moving = matches!(status.phase, StandingPhase::RollingOut | StandingPhase::RollingBack);
@@ -31,6 +34,10 @@ pub(super) fn follow(seen: &Seen, status: &StandingStatus, next: &StandingLease,
     }
     let Some(found) = seen.lease(next) else {
         let name = next.name.clone();
+        let created = seen.memory.created.as_ref().filter(|(created, _)| *created == name && next.uid.is_none());
+        if let Some(shown) = created.map(|(_, at)| at.plus_millis(LAG_MILLIS)).filter(|at| *at > now) {
+            return Next::Rest { at: Some(shown), failed: false };
+        }
         return attempt(seen, if next.uid.is_some() { Call::ReadLease { name } } else { Call::CreateLease { name } });
     };
     let alive = found.filter(|facts| facts.state != State::Ended);

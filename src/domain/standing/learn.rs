@@ -14,6 +14,9 @@ pub fn learn(seen: &mut Seen, call: Call, answer: Answer, now: Time) {
     match (&call, answer) {
         (_, Answer::Failed(failure)) => seen.learned.failed.push((call, failure)),
         (Call::CreateLease { name } | Call::ReadLease { name }, Answer::Lease(found)) => {
+            if matches!(call, Call::CreateLease { .. }) {
+                seen.memory.created = Some((name.clone(), now));
+            }
             seen.learned.leases.push((name.clone(), found));
         }
         (Call::LookAtSecret { .. }, Answer::Secret(found)) => {

@@ -117,6 +117,8 @@ pub enum SecretSeen {
 pub struct Memory {
     /// When the Secret was last seen to be as it should be.
     pub secret_seen: Option<Time>,
+    /// The lease that was created last, and when that was answered: a watch may not have shown it yet.
+    pub created: Option<(String, Time)>,
 }
 
 /// What this visit has learned; the next one starts without it.

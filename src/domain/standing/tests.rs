@@ -1,12 +1,18 @@
 //! One lease follows another, whatever goes wrong.
 
 use super::{
+    decide::decide,
+    learn::learn,
     report,
-    seen::{Call, SecretSeen},
+    seen::{Answer, Call, Learned, LeaseFacts, Next, SecretSeen, State},
     world::{START, World},
 };
 use crate::{
-    api::{ConditionStatus, Time, condition, reasons::LifecycleReason, standing::StandingPhase},
+    api::{
+        ConditionStatus, Time, condition,
+        reasons::LifecycleReason,
+        standing::{StandingLease, StandingPhase},
+    },
     domain::world::Fault,
 };
 
@@ -304,4 +310,22 @@ fn a_lease_that_the_watch_lacks_is_looked_up_before_another_takes_its_place() {
     seen.leases.retain(|facts| facts.name != current);
     let next = super::decide::decide(&seen, Time::from_millis(world.now));
     assert_eq!(next, super::seen::Next::Do(Call::ReadLease { name: current }));
+}
+
+#[test]
+fn a_lease_that_was_just_asked_for_is_not_asked_for_again_while_the_watch_lags() {
+    let world = started();
+    let (mut seen, now) = (world.seen(), Time::from_millis(world.now));
+    let name = "standing-agent-next".to_owned();
+    let status = seen.status.as_mut().expect("it is held");
+    (status.phase, status.next) = (StandingPhase::Issuing, Some(StandingLease { name: name.clone(), uid: None }));
+    let create = Call::CreateLease { name: name.clone() };
+    assert_eq!(decide(&seen, now), Next::Do(create.clone()));
+    let asked = LeaseFacts { name, state: State::Waiting, ..seen.leases[0].clone() };
+    learn(&mut seen, create.clone(), Answer::Lease(Some(asked)), now);
+    // The next visit.
+    seen.learned = Learned::default();
+    let again = now.plus_millis(10_000);
+    assert_eq!(decide(&seen, now), Next::Rest { at: Some(again), failed: false });
+    assert_eq!(decide(&seen, again), Next::Do(create), "if it was deleted before any watch has shown it");
 }

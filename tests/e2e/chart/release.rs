@@ -188,7 +188,7 @@ async fn release() -> Result<()> {
     let mut refused =
         besieged(&tenant, &["upgrade", "leasehold", &next, "--values", file, "--set", "leases.retention=2h"]).await?;
     let after = policies(&lab).await?;
-    ensure!(before.len() == 15 && after.len() == 15, "{} policies, then {}", before.len(), after.len());
+    ensure!(before.len() == 16 && after.len() == 16, "{} policies, then {}", before.len(), after.len());
     for ((name, uid, version), (_, same, newer)) in before.iter().zip(&after) {
         ensure!(uid == same && version != newer, "{name} was not changed in place");
     }
@@ -230,7 +230,7 @@ async fn uninstall(lab: &Lab, tenant: &Tenant<'_>, holder: &Holder) -> Result<()
     let status = helm(&lab.plane, &["status", "leasehold"], None).await?;
     // Helm remembers that it has begun; the next uninstall goes on from there.
     ensure!(status.contains("STATUS: uninstalling"), "{status}");
-    ensure!(policies(lab).await?.len() == 15 && holder.reads().await? == 200, "something is gone already");
+    ensure!(policies(lab).await?.len() == 16 && holder.reads().await? == 200, "something is gone already");
     for kind in ["job", "serviceaccount", "role", "rolebinding", "clusterrole", "clusterrolebinding"] {
         lab.kubectl(&["delete", kind, "leasehold-drain", "-n", NAMESPACE, "--ignore-not-found"], None).await?;
     }

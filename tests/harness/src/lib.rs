@@ -44,7 +44,7 @@ pub use audit::{AuditLog, Cursor, Record};
 pub use eventually::{Look, eventually, eventually_seeing};
 pub use identity::Identity;
 pub use openbao::OpenBao;
-pub use other::{Act, Call, Other};
+pub use other::{Act, Call, CarryOut, Closed, Front, Other, Sent};
 pub use plane::{
     Backup, Component, ControlPlane, DetachedRun, Options, Output, SecondApiserver, Spawner, Store, User, end,
 };

@@ -3,16 +3,15 @@
 //! `GET /gate/<key>` answers whether a change is approved; `PUT /values/<key>` keeps its body, `DELETE` forgets it (and is content
 //! where there is nothing); `POST /told/<key>` is told something. An effect is applied once per Idempotency-Key.
 
+mod answer;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use anyhow::{Context, Result};
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Bytes, body::Incoming, server::conn::http1, service::service_fn};
+use anyhow::Result;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
@@ -21,6 +20,9 @@ use tokio_rustls::{
     TlsAcceptor,
     rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer},
 };
+
+pub use answer::{CarryOut, Closed, Front, Sent};
+use answer::{answer, passed_on};
 
 /// How a request is met instead of well.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +57,8 @@ struct State {
     values: BTreeMap<String, String>,
     /// Idempotency-Keys whose effect was applied.
     applied: BTreeSet<String>,
+    /// What was applied, in order.
+    effects: Vec<Call>,
     calls: Vec<Call>,
     /// By `METHOD /path`: how the next ones are met; the last one for ever if `for_ever`.
     script: BTreeMap<String, VecDeque<Act>>,
@@ -82,7 +86,15 @@ impl Other {
     /// # Errors
     /// If it cannot listen, or make its certificates.
     pub async fn start() -> Result<Self> {
-        Self::with(false).await
+        Self::with(false, passed_on()).await
+    }
+
+    /// Starts one behind `front`.
+    ///
+    /// # Errors
+    /// If it cannot listen, or make its certificates.
+    pub async fn behind(front: Front) -> Result<Self> {
+        Self::with(false, front).await
     }
 
     /// One whose certificate has expired.
@@ -90,10 +102,10 @@ impl Other {
     /// # Errors
     /// If it cannot listen, or make its certificates.
     pub async fn expired() -> Result<Self> {
-        Self::with(true).await
+        Self::with(true, passed_on()).await
     }
 
-    async fn with(expired: bool) -> Result<Self> {
+    async fn with(expired: bool, front: Front) -> Result<Self> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
@@ -115,10 +127,10 @@ impl Other {
         let served = state.clone();
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let (acceptor, state) = (acceptor.clone(), served.clone());
+                let (acceptor, state, front) = (acceptor.clone(), served.clone(), front.clone());
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
-                    let service = service_fn(move |request| answer(state.clone(), request));
+                    let service = service_fn(move |request| answer(state.clone(), front.clone(), request));
                     // A connection that ends early is what some tests want.
                     _ = http1::Builder::new().serve_connection(TokioIo::new(tls), service).await;
                 });
@@ -151,6 +163,23 @@ impl Other {
     #[must_use]
     pub fn value(&self, key: &str) -> Option<String> {
         self.state().values.get(key).cloned()
+    }
+
+    /// Everything it keeps.
+    #[must_use]
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.state().values.clone()
+    }
+
+    /// What was applied, in order.
+    #[must_use]
+    pub fn effects(&self) -> Vec<Call> {
+        self.state().effects.clone()
+    }
+
+    /// Forgets everything that it keeps, was asked and did.
+    pub fn forget(&self) {
+        *self.state() = State::default();
     }
 
     /// What it was asked about a key, in order.
@@ -202,56 +231,5 @@ impl Other {
                 "operations": [gate, token, fact, unset, told],
             },
         })
-    }
-}
-
-async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>> {
-    let (parts, body) = request.into_parts();
-    let body = String::from_utf8_lossy(&body.collect().await?.to_bytes()).into_owned();
-    let path = parts.uri.path().to_owned();
-    let what = format!("{} {path}", parts.method);
-    let key = parts.headers.get("idempotency-key").and_then(|k| k.to_str().ok()).unwrap_or_default().to_owned();
-    let name = path.rsplit('/').next().unwrap_or_default().to_owned();
-    let act = {
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.calls.push(Call { what: what.clone(), key: key.clone(), body: body.clone() });
-        let scripted = state.script.get_mut(&what).and_then(VecDeque::pop_front);
-        let act = scripted.or_else(|| state.for_ever.get(&what).cloned());
-        let done = matches!(act, None | Some(Act::Reset | Act::Garbage | Act::Huge));
-        if done && parts.method != "GET" {
-            // What comes again under the same key is answered, and not done again.
-            if state.applied.insert(key) {
-                match parts.method.as_str() {
-                    "PUT" => _ = state.values.insert(name, body.clone()),
-                    "DELETE" => _ = state.values.remove(&name),
-                    _ => {}
-                }
-            }
-        }
-        act
-    };
-    let well = |body: Value| Ok(Response::new(Full::new(Bytes::from(body.to_string()))));
-    let status = |code: u16| {
-        let mut response = Response::new(Full::new(Bytes::from(body.clone())));
-        *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        response
-    };
-    match act {
-        None if path.starts_with("/gate/") => well(json!({"approved": true, "pending": false})),
-        None => well(json!({"ok": true})),
-        // What is sent back is what came: a token must not get into any text by that.
-        Some(Act::Status(code)) => Ok(status(code)),
-        Some(Act::Hang) => {
-            tokio::time::sleep(Duration::from_hours(1)).await;
-            Ok(status(500))
-        }
-        Some(Act::Reset) => Err(anyhow::anyhow!("the connection is closed")),
-        Some(Act::Garbage) => Ok(Response::new(Full::new(Bytes::from("<html>")))),
-        Some(Act::Huge) => Ok(Response::new(Full::new(Bytes::from(vec![b' '; 10 << 20])))),
-        Some(Act::Redirect) => {
-            let mut response = status(307);
-            response.headers_mut().insert("location", "https://elsewhere.example.com/".parse().context("a header")?);
-            Ok(response)
-        }
     }
 }
