@@ -136,7 +136,7 @@ fuzz: tools ## coverage leads through whatever reads strangers' documents, a min
 		mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/found $(FUZZ)/seeds/$$target; \
 		printf '\n==> %s\n' "$$target"; \
 		FUZZ_TARGET=$$target $(FUZZ)/target/debug/fuzz -max_total_time=$(or $(FOR),60) -timeout=20 -rss_limit_mb=1024 -max_len=16384 \
-			-verbosity=0 -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$target- \
+			-verbosity=0 -print_funcs=0 -print_final_stats=1 -artifact_prefix=$(FUZZ)/found/$$target- \
 			$(FUZZ)/corpus/$$target $(FUZZ)/seeds/$$target; done
 
 .PHONY: image
