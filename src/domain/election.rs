@@ -9,7 +9,8 @@
 //!    request was sent, so that a process that was paused finds itself too late.
 //! 2. Who leads and sees another holder has lost.
 //! 3. Nobody claims what was never looked at, what is held, or what its holder renewed less than a lease duration ago.
-//! 4. A Lease that was deleted is held as before: its holder makes it anew, and nobody else does for as long as it may be alive.
+//! 4. A Lease that was deleted is held as before: its holder makes it anew, and nobody else does for as long as it may be alive,
+//!    whoever was seen to hold it last: somebody else may have claimed it in between.
 
 use std::time::Duration;
 
@@ -174,7 +175,8 @@ impl Election {
             },
             None => {
                 let Some(seen) = &self.seen else { return Next::Until(i64::MAX) };
-                let held = self.is_another(&seen.holder).then(|| seen.since.saturating_add(seen.lasts));
+                let may_be_held = seen.version.is_none() || self.is_another(&seen.holder);
+                let held = may_be_held.then(|| seen.since.saturating_add(seen.lasts));
                 let from = held.unwrap_or(now).max(self.quiet_until);
                 if now < from { Next::Until(from) } else { self.claim() }
             }
@@ -206,8 +208,9 @@ impl Election {
         match &mut self.seen {
             Some(seen) => {
                 if seen.version.take().is_some() {
-                    // Its holder may have renewed it just before.
+                    // Its holder may have renewed it just before, and need not be the one that was seen last.
                     seen.since = now;
+                    seen.lasts = seen.lasts.max(self.terms.lease);
                 }
             }
             None => self.seen = Some(Seen { version: None, holder: String::new(), since: now, lasts: 0 }),

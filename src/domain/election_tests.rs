@@ -138,6 +138,22 @@ fn a_deleted_lease_is_made_anew_by_its_holder_and_by_nobody_else_while_it_may_li
 }
 
 #[test]
+fn a_lease_that_was_ours_or_released_and_is_gone_may_have_been_somebody_elses() {
+    // Our claim was carried out and not answered; another one claimed it after us, and it was deleted before we have seen that.
+    let mut election = candidate("b");
+    election.saw(&record(1, "a"), 0);
+    election.answered(&election.next(15_000), 15_000, 15_100, &Answer::Failed);
+    election.saw(&record(2, "b"), 30_000);
+    assert_eq!(election.next(30_100), Next::Read);
+    election.answered(&Next::Read, 30_100, 30_110, &Answer::Absent);
+    assert_eq!(election.next(30_110), Next::Until(45_110));
+    let mut election = candidate("b");
+    election.saw(&Record { version: "7".into(), holder: String::new(), lasts: Some(1_000) }, 0);
+    election.answered(&election.next(10), 10, 20, &Answer::Absent);
+    assert_eq!(election.next(20), Next::Until(15_020));
+}
+
+#[test]
 fn a_claim_that_was_carried_out_without_an_answer_is_taken_up() {
     let mut election = candidate("b");
     election.saw_none(None, 0);
