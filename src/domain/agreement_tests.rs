@@ -637,6 +637,27 @@ fn however_often_somebody_decides_he_is_asked_about_once() {
 }
 
 #[test]
+fn an_answer_after_the_end_is_one_if_it_would_have_been_one_before() {
+    type Spoil = fn(&mut World, &mut DecisionSeen);
+    let table: [(bool, Spoil); 4] = [
+        (true, |_, _| {}),
+        (false, |_, d| d.spec.request_digest = Some("sha256:00".into())),
+        (false, |w, _| _ = w.deciders.insert("alice".into(), DeciderSeen { may: false, acts_as_requester: false })),
+        (false, |_, d| d.spec.decided_by.username = "ci".into()),
+    ];
+    for (counts, spoil) in table {
+        let (mut world, mut memory) = (asking(json!({"type": "Retrospective", "timeout": "30s"})), Memory::default());
+        world.run(&mut memory, at_rest);
+        assert_eq!(world.status.end_reason, Some(EndReason::ApprovalMissing));
+        let mut word = word(&world, "alice", "Approved", 100);
+        spoil(&mut world, &mut word);
+        world.decisions.push(word);
+        world.run(&mut memory, |w| !w.exists || w.now > START + 10_000_000_000);
+        assert_eq!(!world.exists, counts, "it holds its lifecycle until somebody has answered");
+    }
+}
+
+#[test]
 fn an_answer_is_judged_by_what_was_asked_for_when_the_lease_was_issued() {
     let (mut world, mut memory) = (asking(json!({"type": "Retrospective", "timeout": "50s"})), Memory::default());
     world.run(&mut memory, active);

@@ -74,3 +74,25 @@ pub(super) fn account_gone(seen: &Observed) -> bool {
     matches!(seen.child(&Child::Account), Known::Absent | Known::Stranger)
         && !seen.strays.iter().any(|(child, _)| *child == Child::Account)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::reasons::Phase,
+        domain::{observed::Memory, world::World},
+    };
+
+    #[test]
+    fn a_visit_does_the_work_of_its_lane_a_retry_that_of_ends_and_any_the_upkeep() {
+        let mut world = World::new("TokenRequest");
+        let told = |seen: &Observed, lane: Lane| [Lane::End, Lane::Issue].map(|work| belongs(seen, work, lane));
+        let seen = world.observe(&Memory::default());
+        assert_eq!(told(&seen, Lane::End), [true, false]);
+        assert_eq!(told(&seen, Lane::Issue), [false, true]);
+        assert_eq!(told(&seen, Lane::Retry), [true, false]);
+        world.run(&mut Memory::default(), |w| w.status.phase == Some(Phase::Active));
+        let seen = world.observe(&Memory::default());
+        assert_eq!([Lane::End, Lane::Issue, Lane::Retry].map(|lane| belongs(&seen, Lane::Issue, lane)), [true; 3]);
+    }
+}

@@ -94,6 +94,16 @@ fn the_holder_renews_and_stops_when_it_cannot() {
 }
 
 #[test]
+fn a_request_leaves_time_for_another_and_only_what_is_held_is_given_back() {
+    let election = leader(1_000);
+    assert_eq!([3_000, 10_500, 12_000].map(|now| election.patience(now)), [5_000, 500, 1]);
+    assert_eq!(election.release(), Some("1".into()));
+    let mut other = candidate("b");
+    other.saw(&record(1, "a"), 1_010);
+    assert_eq!((other.patience(1_010), other.release()), (5_000, None));
+}
+
+#[test]
 fn a_paused_holder_finds_itself_too_late_whatever_was_answered_meanwhile() {
     let mut election = leader(1_000);
     let asked = election.next(3_000);

@@ -102,6 +102,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_service_account_is_told_by_its_name() {
+        let names = ["system:serviceaccount:ns:ci", "ci", "system:node:n", "oidc:system:serviceaccount:ns:ci"];
+        assert_eq!(names.map(is_account), [true, false, false, false]);
+    }
+
     /// What the policy asks, right by right.
     fn asked_by_policy() -> BTreeSet<(String, String, String, String)> {
         let text = include_str!("../../config/policies/leasehold-decision-independence.yaml");

@@ -318,3 +318,7 @@ pub fn outcome_of(call: &Call, class: Class) -> Option<EndReason> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "issue_tests.rs"]
+mod tests;

@@ -240,6 +240,16 @@ fn a_gate_is_asked_until_it_passes_and_the_lease_runs_from_then() {
 }
 
 #[test]
+fn people_are_asked_while_a_gate_that_has_answered_does_not_pass_yet() {
+    let (mut world, mut memory) = (world("TokenRequest", false), Memory::default());
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({});
+    world.answers.insert(task("gate", Part::Do), vec![again("not yet"); 100]);
+    let asks = |w: &World| w.status.phase == Some(Phase::AwaitingApproval);
+    world.run(&mut memory, |w| asks(w) || w.status.phase.is_some_and(Phase::is_final));
+    assert!(asks(&world) && state(&world, "gate").unwrap().end_time.is_none(), "{:?}", world.status.phase);
+}
+
+#[test]
 fn a_gate_that_never_passes_denies_at_its_timeout() {
     let mut world = world("Secret", true);
     world.answers.insert(task("gate", Part::Do), vec![again("not yet"); 100]);

@@ -1,0 +1,53 @@
+//! What is asked once more before a refusal is said, and what is cleared away on the way to a credential.
+
+use super::*;
+use crate::domain::{
+    observed::{Memory, ObjectId},
+    world::{START, World},
+};
+
+fn seen() -> Observed {
+    let mut seen = World::new("TokenRequest").observe(&Memory::default());
+    if let LifecycleSeen::Present(lifecycle) = &mut seen.lifecycle {
+        lifecycle.confirmed = true;
+    }
+    seen
+}
+
+fn object(name: &str) -> ObjectId {
+    ObjectId { namespace: "ns".into(), name: name.into(), uid: name.into() }
+}
+
+#[test]
+fn a_missing_role_is_read_once_before_that_is_said() {
+    let missing = [Refusal::RoleNotFound { grant: "a".into(), role: "Role reader".into(), namespace: "ns".into() }];
+    let mut seen = seen();
+    assert_eq!(confirmations(&seen, &missing), [Call::ReadRole { grant: "a".into() }]);
+    seen.learned.roles_confirmed.insert("a".into());
+    assert_eq!(confirmations(&seen, &missing), []);
+}
+
+#[test]
+fn a_system_that_is_applied_with_the_lease_is_waited_for_and_nothing_else_is() {
+    let seen = seen();
+    let step = [Refusal::StepInvalid { step: "told".into(), why: "no ConnectedSystem chat".into() }];
+    let until = Time::from_millis(START + SYSTEM_LAG_MILLIS);
+    assert_eq!(system_may_come(&seen, Time::from_millis(START), &step), Some(until));
+    assert_eq!(system_may_come(&seen, until, &step), None);
+    assert_eq!(system_may_come(&seen, Time::from_millis(START), &[Refusal::NoPolicy]), None);
+}
+
+#[test]
+fn what_would_give_authority_where_it_has_none_is_cleared_away_once_all_is_listed() {
+    let mut seen = seen();
+    let (old, held) = (Child::Binding("old".into()), Child::Binding("held".into()));
+    seen.strays = vec![(old.clone(), object("old")), (Child::Job, object("job"))];
+    seen.claims = vec![(held.clone(), object("held"))];
+    seen.synced = false;
+    assert_eq!(tidy(&seen), [], "what is missing is not known yet");
+    seen.synced = true;
+    assert_eq!(
+        tidy(&seen),
+        [Call::Inspect { child: held, id: object("held") }, Call::Delete { child: old, id: object("old") }]
+    );
+}
