@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::{
-    observed::{Memory, ObjectId},
+    observed::{Known, Memory, ObjectId},
     world::{START, World},
 };
 
@@ -50,4 +50,15 @@ fn what_would_give_authority_where_it_has_none_is_cleared_away_once_all_is_liste
         tidy(&seen),
         [Call::Inspect { child: held, id: object("held") }, Call::Delete { child: old, id: object("old") }]
     );
+}
+
+#[test]
+fn a_secret_counts_as_delivered_once_this_process_knows_what_is_in_it() {
+    let mut seen = World::new("Secret").observe(&Memory::default());
+    let there = Known::Present(object("secret"));
+    seen.children.insert(Child::Secret, there.clone());
+    let again = delivery(&seen);
+    assert!(matches!(&again, Some(Next::Do(_, calls)) if *calls == [Call::Create(Child::Secret)]), "{again:?}");
+    seen.memory.secret = Some(there);
+    assert_eq!(delivery(&seen), None);
 }
