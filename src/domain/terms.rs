@@ -291,3 +291,7 @@ pub fn not_leasable(spec: &ServiceAccountLifecycleSpec, now: Time) -> Option<(Li
     }
     review::missing(spec.review.as_ref(), now).map(|why| (LifecycleReason::ReviewOverdue, why))
 }
+
+#[cfg(test)]
+#[path = "terms_tests.rs"]
+mod tests;

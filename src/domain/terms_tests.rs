@@ -1,0 +1,132 @@
+//! Each rule refuses what breaks it, and nothing else does.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::domain::{
+    observed::{Held, Memory},
+    world::{START, World},
+};
+
+/// What a request breaks, how its world differs, and what is seen of it.
+type Case = (&'static [&'static str], fn(&mut World), fn(&mut Observed));
+
+fn start() -> Time {
+    Time::from_millis(START)
+}
+
+fn lifecycle(world: &mut World) -> &mut serde_json::Value {
+    world.lifecycle.as_mut().unwrap()
+}
+
+fn facts(seen: &mut Observed) -> &mut LifecycleFacts {
+    match &mut seen.lifecycle {
+        LifecycleSeen::Present(facts) => facts,
+        _ => panic!("there is a lifecycle"),
+    }
+}
+
+fn spec(seen: &mut Observed) -> &mut CredentialLeaseSpec {
+    seen.lease.spec.as_mut().unwrap()
+}
+
+const CASES: &[Case] = &[
+    (&["LifecycleNotFound"], |w| w.lifecycle = None, |_| {}),
+    (&["LifecycleDeleting"], |_| {}, |seen| facts(seen).deleting = true),
+    (&["LifecycleStopped"], |w| lifecycle(w)["stopPolicy"] = json!("Hold"), |_| {}),
+    (&["LifecycleStopped"], |w| lifecycle(w)["stopPolicy"] = json!("HoldAndRevoke"), |_| {}),
+    (&["LifecycleExpired"], |w| lifecycle(w)["expirationTime"] = json!(start().to_string()), |_| {}),
+    (&["ReviewOverdue"], |w| lifecycle(w)["review"] = json!({"everyDays": 30, "lastReviewed": "2020-01-01"}), |_| {}),
+    (&["LifecycleHeld"], |_| {}, |seen| seen.held_by = Some(Held { lease: "owed".into(), since: start() })),
+    (
+        &["CrossNamespace", "LifecycleNamespaceForbidden"],
+        |_| {},
+        |seen| {
+            seen.lease.namespace = "kube-system".into();
+            for grant in &mut facts(seen).spec.grants {
+                grant.namespace = Some("ns".into());
+            }
+        },
+    ),
+    (&["NoGrants"], |_| {}, |seen| spec(seen).grants.clear()),
+    (&["GrantUnknown"], |_| {}, |seen| spec(seen).grants.push("c".into())),
+    (&["RoleNotFound"], |_| {}, |seen| _ = seen.roles.remove("a")),
+    (&["NamespaceNotFound"], |_| {}, |seen| _ = seen.learned.namespaces_absent.insert("ns".into())),
+    (
+        &["CrossNamespace", "NamespaceForbidden"],
+        |w| lifecycle(w)["grants"][0]["namespace"] = json!("leasehold-leases"),
+        |_| {},
+    ),
+    (&["NoPolicy"], |_| {}, |seen| seen.settings.require_policy = true),
+    (&["NotBeforeTooFar"], |_| {}, |seen| spec(seen).not_before = Some(start().plus_millis(MAX_AHEAD_MILLIS + 1))),
+    (&["TtlAboveMax"], |w| w.ttl = Some("61m"), |_| {}),
+    (
+        &["TtlTooShortOffline"],
+        |w| {
+            w.audiences = vec!["vault"];
+            lifecycle(w)["terms"]["audiences"] = json!(["vault"]);
+        },
+        |_| {},
+    ),
+    (&["DeliveryNotAllowed"], |w| lifecycle(w)["terms"]["delivery"] = json!(["Secret"]), |_| {}),
+    (
+        &["SecretNameNotAllowed"],
+        |w| w.delivery = "Secret",
+        |seen| {
+            spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
+        },
+    ),
+    (
+        &["AudienceNotAllowed"],
+        |w| {
+            w.audiences = vec!["vault"];
+            w.ttl = Some("30m");
+        },
+        |_| {},
+    ),
+    (&["RequesterMayNotLease"], |_| {}, |seen| seen.learned.access = Some(false)),
+    (&["NotStanding"], |w| w.standing_ref = Some("held"), |_| {}),
+    (&["TooManyActive"], |w| lifecycle(w)["terms"]["maxActive"] = json!(2), |seen| seen.live = (2, 0)),
+    (
+        &["TooManyForRequester"],
+        |w| lifecycle(w)["terms"]["maxActivePerRequester"] = json!(2),
+        |seen| seen.live = (5, 2),
+    ),
+    (
+        &["StepInvalid"],
+        |w| lifecycle(w)["workflow"] = json!([{"name": "told", "at": "Revoke", "system": "none", "operation": "tell"}]),
+        |_| {},
+    ),
+    (
+        &["ValidationFailed"],
+        |_| {},
+        |seen| {
+            seen.learned.violations = Some(vec![Refusal::ValidationFailed { message: "say why".into() }]);
+        },
+    ),
+];
+
+fn broken(world: &World, see: fn(&mut Observed)) -> BTreeSet<&'static str> {
+    let mut seen = world.observe(&Memory::default());
+    see(&mut seen);
+    refusals(&seen, start()).iter().map(Refusal::rule).collect()
+}
+
+#[test]
+fn each_rule_refuses_what_breaks_it_and_no_other_does() {
+    assert_eq!(broken(&World::new("TokenRequest"), |_| {}), BTreeSet::new());
+    for (rules, arrange, see) in CASES {
+        let mut world = World::new("TokenRequest");
+        arrange(&mut world);
+        assert_eq!(broken(&world, *see), rules.iter().copied().collect());
+    }
+}
+
+#[test]
+fn a_place_is_not_asked_for_twice() {
+    let mut world = World::new("TokenRequest");
+    lifecycle(&mut world)["terms"]["maxActive"] = json!(2);
+    assert_eq!(broken(&world, |seen| (seen.live, seen.memory.reserved) = ((2, 0), true)), BTreeSet::new());
+}
