@@ -130,3 +130,41 @@ fn a_place_is_not_asked_for_twice() {
     lifecycle(&mut world)["terms"]["maxActive"] = json!(2);
     assert_eq!(broken(&world, |seen| (seen.live, seen.memory.reserved) = ((2, 0), true)), BTreeSet::new());
 }
+
+#[test]
+fn a_policy_judges_what_was_issued_by_its_life_its_delivery_and_foreign_audiences() {
+    let mut world = World::new("TokenRequest");
+    (world.audiences, world.ttl) = (vec!["vault", "api"], Some("10m"));
+    lifecycle(&mut world)["terms"]["audiences"] = json!(["vault"]);
+    world.run(&mut Memory::default(), |w| w.status.issue_time.is_some());
+    let held = world.status.request.clone().unwrap();
+    let told = |terms: serde_json::Value, audiences: &[&str]| -> Vec<&'static str> {
+        let spec = serde_json::from_value(json!({"terms": terms})).unwrap();
+        let policy = guards::PolicySeen { name: "p".into(), spec };
+        let guard = Guard { policy: &policy, grants: vec![] };
+        let audiences: Vec<String> = audiences.iter().map(|a| (*a).to_owned()).collect();
+        violated(&guard, &held, held.ttl, &audiences).iter().map(|(_, refusal)| refusal.rule()).collect()
+    };
+    assert_eq!(told(json!({"ttl": {"max": "9m"}}), &["api"]), ["TtlAboveMax"]);
+    assert_eq!(told(json!({"delivery": ["Secret"]}), &["api"]), ["DeliveryNotAllowed"]);
+    assert_eq!(told(json!({"audiences": ["other"]}), &["api"]), ["AudienceNotAllowed"], "its own are never foreign");
+    assert_eq!(told(json!({"audiences": []}), &[]), [""; 0], "its own are not known");
+    let allowed = json!({"ttl": {"max": "10m"}, "delivery": ["TokenRequest"], "audiences": ["vault"]});
+    assert_eq!(told(allowed, &["api"]), [""; 0]);
+}
+
+#[test]
+fn a_lifecycle_says_of_itself_why_it_cannot_be_leased() {
+    let told = |word: &str, value: serde_json::Value| {
+        let mut world = World::new("TokenRequest");
+        lifecycle(&mut world)[word] = value;
+        let spec = serde_json::from_value(lifecycle(&mut world).clone()).unwrap();
+        not_leasable(&spec, start()).map(|(reason, _)| reason)
+    };
+    assert_eq!(told("purpose", json!("another")), None);
+    assert_eq!(told("stopPolicy", json!("Hold")), Some(LifecycleReason::Stopped));
+    assert_eq!(told("expirationTime", json!(start().to_string())), Some(LifecycleReason::Expired));
+    assert_eq!(told("expirationTime", json!(start().plus_millis(1000).to_string())), None);
+    let review = json!({"everyDays": 30, "lastReviewed": "2020-01-01"});
+    assert_eq!(told("review", review), Some(LifecycleReason::ReviewOverdue));
+}
