@@ -211,3 +211,7 @@ pub(in crate::domain) fn write(seen: &Observed, status: CredentialLeaseStatus, l
     }
     Next::Do(lane, vec![call])
 }
+
+#[cfg(test)]
+#[path = "take_down_tests.rs"]
+mod tests;
