@@ -3,6 +3,8 @@
 use super::*;
 use crate::domain::{
     observed::{Known, Memory, ObjectId},
+    steps::WorkState,
+    workflow_tests,
     world::{START, World},
 };
 
@@ -61,4 +63,17 @@ fn a_secret_counts_as_delivered_once_this_process_knows_what_is_in_it() {
     assert!(matches!(&again, Some(Next::Do(_, calls)) if *calls == [Call::Create(Child::Secret)]), "{again:?}");
     seen.memory.secret = Some(there);
     assert_eq!(delivery(&seen), None);
+}
+
+#[test]
+fn nobody_is_asked_before_a_gate_has_answered_once() {
+    let (mut world, mut memory) = (workflow_tests::world("TokenRequest", false), Memory::default());
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = serde_json::json!({});
+    world.run(&mut memory, |w| !w.board.is_empty());
+    let mut seen = world.observe(&memory);
+    for work in seen.works.values_mut() {
+        work.state = WorkState::Running;
+    }
+    let next = gates(&seen, world.now());
+    assert!(matches!(next, Some(Next::Rest { .. })), "it is waited for: {next:?}");
 }
