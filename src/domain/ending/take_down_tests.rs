@@ -1,10 +1,16 @@
 //! What is claimed of a credential's death, and when an ended lease goes.
 
 use super::*;
-use crate::domain::{
-    call::Failure,
-    observed::{Memory, TokenFacts},
-    world::{START, World},
+use crate::{
+    api::reasons::Phase,
+    domain::{
+        call::Failure,
+        observed::{Memory, TokenFacts},
+        outcome::Outcome,
+        steps::{Part, Task, WorkState},
+        workflow_tests,
+        world::{START, World},
+    },
 };
 
 fn at(millis: i64) -> Time {
@@ -33,8 +39,23 @@ fn nothing_is_claimed_while_the_api_server_still_knows_the_token() {
 #[test]
 fn an_ended_lease_goes_after_its_retention() {
     let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
-    world.run(&mut memory, |w| w.status.phase.is_some_and(crate::api::reasons::Phase::is_final));
+    world.run(&mut memory, |w| w.status.phase.is_some_and(Phase::is_final));
     let ended = world.now;
     world.run(&mut memory, |w| !w.exists);
     assert!(!world.exists && world.now > ended, "it is gone, and was kept for a while");
+}
+
+#[test]
+fn an_ended_lease_is_kept_until_other_systems_know() {
+    let (mut world, mut memory) = (workflow_tests::world("TokenRequest", false), Memory::default());
+    let told = Task { step: "told".into(), part: Part::Do };
+    world.answers.insert(told.clone(), vec![Outcome::Again { message: "later".into(), after: None }; 50]);
+    world.run(&mut memory, |w| w.status.phase.is_some_and(Phase::is_final) && w.called.contains(&told));
+    let mut seen = world.observe(&memory);
+    seen.settings.retention_millis = 0;
+    for work in seen.works.values_mut() {
+        work.state = WorkState::Running;
+    }
+    let next = crate::domain::decide::decide(&seen, world.now());
+    assert!(matches!(next, Next::Rest { .. }), "{next:?}");
 }
