@@ -114,10 +114,15 @@ impl Index {
     }
 
     /// A Job or Pod was created or changed.
-    pub fn task_applied(&self, place: &Place, name: &str, row: TaskRow) -> Wishes {
+    pub fn task_applied(&self, place: &Place, name: &str, mut row: TaskRow) -> Wishes {
         let mut inner = self.inner();
         let watched = inner.tasks.watched.entry(place.clone()).or_default();
         let epoch = watched.epoch;
+        // What has ended never runs again under the same UID: whatever says so comes late.
+        if let Some((known, _)) = watched.rows.get(name).filter(|(known, _)| known.uid == row.uid) {
+            row.end = known.end.or(row.end);
+            row.deleting |= known.deleting;
+        }
         let old = watched.rows.insert(name.to_owned(), (row.clone(), epoch));
         if old.is_some_and(|(old, _)| old == row) { Wishes::default() } else { inner.wake_task(place, name) }
     }
@@ -162,5 +167,27 @@ impl Inner {
             visits: self.tasks.waiting_for(place, name).into_iter().filter_map(visit).collect(),
             lifecycles: vec![],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{api::Time, domain::observed::Settings, runtime::audit::Audit};
+
+    #[test]
+    fn a_task_that_has_ended_stays_so_whatever_comes_late() {
+        let (audit, _) = Audit::to(std::io::sink());
+        let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+        let place: Place = (CompletionKind::Job, "ns".to_owned());
+        let has_ended = |uid: &str, ended: bool| {
+            let end = ended.then(|| TaskEnd { completed: true, at: Time::from_millis(1) });
+            _ = index.task_applied(&place, "job", TaskRow { uid: uid.into(), end, deleting: false });
+            index.inner().tasks.watched[&place].rows["job"].0.end.is_some()
+        };
+        assert!(!has_ended("one", false));
+        assert!(has_ended("one", true));
+        assert!(has_ended("one", false), "an older event came late");
+        assert!(!has_ended("two", false), "another Job of the same name has not ended");
     }
 }
