@@ -74,8 +74,9 @@ pub async fn noticed(index: Arc<Index>, exchange: Exchange, disturbed: Arc<Notif
         if settled.is_ok() {
             doubt = None;
         }
-        let unanswered = [listed.err(), settled.err()].iter().flatten().any(may_pass);
-        let pause = if unanswered { AGAIN } else { EVERY };
+        let failures = [listed.err(), settled.err()];
+        let again = failures.iter().flatten().filter_map(asked_again).max();
+        let (unanswered, pause) = (again.is_some(), again.unwrap_or(EVERY));
         tokio::select! {
             () = disturbed.notified(), if !unanswered => {}
             () = tokio::time::sleep(pause) => {}
@@ -83,9 +84,11 @@ pub async fn noticed(index: Arc<Index>, exchange: Exchange, disturbed: Arc<Notif
     }
 }
 
-/// Whether it is worth asking again soon. A definition or a right that is missing is missed by the watches, too, and told by them.
-fn may_pass(failure: &Failure) -> bool {
-    matches!(failure.class, Class::Transient | Class::Throttled)
+/// How soon to ask again, if that is worth it: not before the API server lets us. A definition or a right that is missing is missed
+/// by the watches, too, and told by them.
+fn asked_again(failure: &Failure) -> Option<Duration> {
+    let may_pass = matches!(failure.class, Class::Transient | Class::Throttled);
+    may_pass.then(|| failure.retry_after.unwrap_or_default().max(AGAIN))
 }
 
 /// The store's version; `None`: it is no number.
@@ -114,6 +117,17 @@ fn went_back(seen: u64, found: u64) -> Option<Rewound> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_could_not_be_asked_is_asked_again_soon_and_not_before_the_api_server_lets_us() {
+        let failed = |class, seconds: Option<u64>| {
+            let retry_after = seconds.map(Duration::from_secs);
+            asked_again(&Failure { retry_after, ..Failure::new(class, "no") })
+        };
+        assert_eq!(failed(Class::Transient, None), Some(AGAIN));
+        assert_eq!(failed(Class::Throttled, Some(7)), Some(Duration::from_secs(7)));
+        assert_eq!(failed(Class::Forbidden, None), None);
+    }
 
     #[test]
     fn only_an_older_version_is_a_step_back() {
