@@ -123,9 +123,13 @@ fn ending_waits_for_nothing(state: &State) {
     let authority =
         |call: &Call| matches!(call, Call::Delete { child, .. } | Call::Find(child) if child.gives_authority());
     let first: Vec<&Call> = due.iter().filter(|call| authority(call)).collect();
-    let now: Vec<&Call> = if first.is_empty() { due.iter().collect() } else { first };
+    let has_authority = !first.is_empty();
+    let now: Vec<&Call> = if has_authority { first } else { due.iter().collect() };
     match &state.next {
         Next::Do(Lane::End, calls) => {
+            let early =
+                calls.iter().find(|call| has_authority && matches!(call, Call::Delete { .. }) && !authority(call));
+            assert!(early.is_none(), "{early:?} before what gives authority: {now:?}");
             let waits = now.iter().find(|call| !calls.contains(call));
             assert!(waits.is_none(), "{waits:?} waits for {calls:?}");
         }
