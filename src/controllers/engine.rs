@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     index::Wish,
-    visit::{self, Again, Context},
+    visit::{self, Again, Context, Reins},
 };
 use crate::{
     api::names::LeaseUid,
@@ -34,6 +34,8 @@ pub struct Engine {
     agenda: Agenda,
     context: Context,
     wishes: mpsc::UnboundedReceiver<Wish>,
+    /// Visits say here that their answer is late.
+    late: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
     leases: HashMap<Key, Lease>,
     beat: Arc<AtomicI64>,
     /// When the metrics were last brought up to date: counting costs as much as there are leases.
@@ -68,7 +70,8 @@ impl Engine {
     /// An engine that serves `wishes`; `beat` is touched whenever the loop goes round.
     #[must_use]
     pub fn new(context: Context, widths: Widths, wishes: mpsc::UnboundedReceiver<Wish>, beat: Arc<AtomicI64>) -> Self {
-        Self { agenda: Agenda::new(widths), context, wishes, leases: HashMap::new(), beat, measured: 0 }
+        let late = mpsc::unbounded_channel();
+        Self { agenda: Agenda::new(widths), context, wishes, late, leases: HashMap::new(), beat, measured: 0 }
     }
 
     /// Runs until `stop`; then running visits end after their current call.
@@ -89,9 +92,10 @@ impl Engine {
                     continue;
                 }
                 lease.interrupt.store(false, Ordering::Relaxed);
-                let (context, uid, interrupt) = (self.context.clone(), lease.uid.clone(), lease.interrupt.clone());
+                let (context, uid) = (self.context.clone(), lease.uid.clone());
+                let reins = Reins { key: visit.key, interrupt: lease.interrupt.clone(), late: self.late.0.clone() };
                 let handle =
-                    visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &interrupt).await) });
+                    visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &reins).await) });
                 keys.insert(handle.id(), visit.key);
             }
             self.measure(now);
@@ -102,6 +106,7 @@ impl Engine {
                 () = stop.cancelled() => break,
                 Some(done) = visits.join_next_with_id() => self.visited(done, &mut keys),
                 Some(wish) = self.wishes.recv() => self.wish(wish),
+                Some(key) = self.late.1.recv() => self.agenda.late(key),
                 () = tokio::time::sleep(Duration::from_millis(u64::try_from(sleep).unwrap_or_default().max(1))) => {}
             }
         }

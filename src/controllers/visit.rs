@@ -1,6 +1,7 @@
 //! One visit of a lease: decide, perform, learn, until there is nothing to do now.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,7 @@ use crate::{
     api::{Time, lifecycle::Validation, names::LeaseUid, reasons::EndReason, status::CredentialLeaseStatus},
     cluster::{execute::Execute, token::Vault},
     domain::{
-        agenda::Lane,
+        agenda::{Key, Lane},
         agreement,
         call::{Answer, Call, Class, Failure, Next},
         decide::{belongs, decide},
@@ -21,7 +22,7 @@ use crate::{
         learn::learn,
         observed::{Child, Observed},
         refusal::Refusal,
-        terms,
+        steady, terms,
         validations::Input,
     },
     runtime::{
@@ -31,9 +32,13 @@ use crate::{
     },
 };
 use futures::future::join_all;
+use tokio::sync::mpsc;
 
 /// How long all validations of one lease may take together.
 const VALIDATIONS_DEADLINE: Duration = Duration::from_secs(2);
+/// An answer that takes longer is late: the visit gives its place to another one. Several times what a call takes on a busy API
+/// server.
+const LATE: Duration = Duration::from_millis(250);
 /// The most rounds of one visit. A straight issue takes nine; whoever needs more is not converging.
 const MAX_ROUNDS: usize = 40;
 
@@ -50,6 +55,28 @@ pub struct Context {
     pub events: Events,
 }
 
+/// What a visit and the loop that started it have to do with each other meanwhile.
+pub struct Reins {
+    pub key: Key,
+    /// An end has come while something was being issued: stop after the current call.
+    pub interrupt: Arc<AtomicBool>,
+    /// Takes the key of a visit whose answer is late.
+    pub late: mpsc::UnboundedSender<Key>,
+}
+
+impl Reins {
+    /// Waits for answers, and says so when they are late.
+    async fn watch<T>(&self, answers: impl Future<Output = T>) -> T {
+        let mut answers = pin!(answers);
+        if let Ok(answers) = tokio::time::timeout(LATE, &mut answers).await {
+            return answers;
+        }
+        // A receiver that is gone means that the process is stopping.
+        _ = self.late.send(self.key);
+        answers.await
+    }
+}
+
 /// When a lease wants to be visited again.
 #[derive(Debug)]
 pub enum Again {
@@ -61,10 +88,11 @@ pub enum Again {
     Rest { wishes: Vec<(Lane, Time)>, backoff: Option<(Lane, Option<Duration>)> },
 }
 
-/// Visits a lease in a lane. `interrupt`: an end has come while something was being issued.
-pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &AtomicBool) -> Again {
+/// Visits a lease in a lane.
+pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, reins: &Reins) -> Again {
     let Some(mut seen) = context.index.observe(uid) else { return Again::Forget };
     context.calls.tell(&mut seen, context.clock.now());
+    steady::spread_looks(&mut seen, context.clock.now());
     for _ in 0..MAX_ROUNDS {
         let now = context.clock.now();
         ending::settle(&mut seen, now);
@@ -84,12 +112,12 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, interrupt: &Atom
                 leave(context, &seen);
                 return Again::Now(other);
             }
-            Next::Do(..) if interrupt.load(Ordering::Relaxed) => {
+            Next::Do(..) if reins.interrupt.load(Ordering::Relaxed) => {
                 leave(context, &seen);
                 return Again::Now(Lane::End);
             }
             Next::Do(_, calls) => {
-                let answers = join_all(calls.iter().map(|call| answer(context, &seen, call, now))).await;
+                let answers = reins.watch(join_all(calls.iter().map(|call| answer(context, &seen, call, now)))).await;
                 let now = context.clock.now();
                 for (call, answer) in calls.into_iter().zip(answers) {
                     take(context, &mut seen, call, answer, now);

@@ -4,6 +4,7 @@
 //! held by a test below:
 //! - one visit at a time per lease; what is wished meanwhile is remembered and merged, never lost;
 //! - no lane ever uses another lane's places, so ends never wait behind issuing;
+//! - a visit whose answer is late gives its place to another one, within bounds: a slow call holds up nobody else;
 //! - ends and retries are served in the order in which they were due, issuing goes round the namespaces;
 //! - a visit uses up the wish of its own lane only.
 
@@ -45,7 +46,7 @@ impl Lane {
     pub const ALL: [Self; 3] = [Self::End, Self::Retry, Self::Issue];
 }
 
-/// How many visits each lane may have at once.
+/// How many visits each lane may have at once, those left out that wait for a late answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Widths {
     /// Places of [`Lane::Issue`].
@@ -55,6 +56,10 @@ pub struct Widths {
     /// Places of [`Lane::Retry`].
     pub retry: usize,
 }
+
+/// How many visits of a lane may wait for late answers beside those in its places, for each place: an API server that is slow
+/// altogether is not asked ever more at once.
+const LATE_FOR_EACH_PLACE: usize = 2;
 
 /// A visit to be made now. [`Agenda::done`] gives its place back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,10 +116,22 @@ impl<T> PerLane<T> {
 struct Slot {
     namespace: Arc<str>,
     wishes: PerLane<Option<At>>,
-    running: Option<Lane>,
+    running: Option<Running>,
+}
+
+/// A visit under way.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    lane: Lane,
+    /// Its answer is late: it has no place any more.
+    late: bool,
 }
 
 impl Slot {
+    fn runs_in(&self) -> Option<Lane> {
+        self.running.map(|running| running.lane)
+    }
+
     /// Remembers a wish; of two in the same lane the earlier stays.
     fn merge(&mut self, lane: Lane, at: At) {
         let wish = self.wishes.get_mut(lane);
@@ -130,6 +147,8 @@ impl Slot {
 pub struct Agenda {
     widths: PerLane<usize>,
     running: PerLane<usize>,
+    /// Visits without a place, since their answer is late.
+    late: PerLane<usize>,
     slots: HashMap<Key, Slot>,
     /// The leases under visit: as many as there are places at most.
     visited: HashSet<Key>,
@@ -156,6 +175,7 @@ impl Agenda {
         Self {
             widths: PerLane { issue: widths.issue, end: widths.end, retry: widths.retry },
             running: PerLane::default(),
+            late: PerLane::default(),
             slots: HashMap::new(),
             visited: HashSet::new(),
             later: BTreeSet::new(),
@@ -180,7 +200,7 @@ impl Agenda {
         self.unqueue(key);
         let Some(slot) = self.slots.get_mut(&key) else { return false };
         slot.merge(lane, at);
-        let interrupt = slot.running == Some(Lane::Issue) && lane != Lane::Issue;
+        let interrupt = slot.runs_in() == Some(Lane::Issue) && lane != Lane::Issue;
         self.queue(key);
         interrupt
     }
@@ -221,8 +241,8 @@ impl Agenda {
     pub fn done(&mut self, key: Key, again: impl IntoIterator<Item = (Lane, At)>) {
         self.unqueue(key);
         let Some(slot) = self.slots.get_mut(&key) else { return };
-        if let Some(lane) = slot.running.take() {
-            let places = self.running.get_mut(lane);
+        if let Some(Running { lane, late }) = slot.running.take() {
+            let places = if late { self.late.get_mut(lane) } else { self.running.get_mut(lane) };
             *places = places.saturating_sub(1);
             self.visited.remove(&key);
         }
@@ -231,6 +251,19 @@ impl Agenda {
         }
         self.queue(key);
         self.drop_if_idle(key);
+    }
+
+    /// The visit of this lease waits for an answer that is late: it gives its place to another, if its lane can bear it.
+    pub fn late(&mut self, key: Key) {
+        let Some(running) = self.slots.get_mut(&key).and_then(|slot| slot.running.as_mut()) else { return };
+        let waiting = self.late.get_mut(running.lane);
+        if running.late || *waiting >= LATE_FOR_EACH_PLACE * self.widths.get(running.lane) {
+            return;
+        }
+        running.late = true;
+        *waiting += 1;
+        let places = self.running.get_mut(running.lane);
+        *places = places.saturating_sub(1);
     }
 
     /// Drops every wish of a lease that is finished and gone. A running visit keeps its place until it is done.
@@ -261,7 +294,7 @@ impl Agenda {
         let fresh =
             self.later.iter().take_while(|(at, ..)| *at <= now).filter(|(_, lane, _)| *lane == Lane::End).count();
         let held_up = |slot: &&Slot| {
-            slot.running.is_some_and(|lane| lane != Lane::End) && slot.wishes.end.is_some_and(|at| at <= now)
+            slot.runs_in().is_some_and(|lane| lane != Lane::End) && slot.wishes.end.is_some_and(|at| at <= now)
         };
         queued + fresh + self.visited.iter().filter_map(|key| self.slots.get(key)).filter(held_up).count()
     }
@@ -276,7 +309,7 @@ impl Agenda {
     fn start(&mut self, visit: Visit) {
         self.unqueue(visit.key);
         let Some(slot) = self.slots.get_mut(&visit.key) else { return };
-        slot.running = Some(visit.lane);
+        slot.running = Some(Running { lane: visit.lane, late: false });
         self.visited.insert(visit.key);
         *slot.wishes.get_mut(visit.lane) = None;
         *self.running.get_mut(visit.lane) += 1;

@@ -40,7 +40,7 @@ pub struct Settings {
     #[arg(long, env = "LEASEHOLD_CALL_TIMEOUT", default_value = "10s", value_name = "DURATION", value_parser = call_timeout)]
     pub call_timeout: Duration,
 
-    /// Leases that are issued at the same time.
+    /// Leases that are issued at the same time. One whose answer is late gives its place to another.
     #[arg(long, env = "LEASEHOLD_ISSUE_WIDTH", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub issue_width: u16,
 

@@ -165,11 +165,35 @@ fn a_forgotten_lease_leaves_nothing_and_keeps_its_place_until_its_visit_ends() {
     assert!(agenda.slots.is_empty() && agenda.names.is_empty());
 }
 
+#[test]
+fn a_late_visit_gives_its_place_to_another_within_bounds() {
+    let mut agenda = Agenda::new(Widths { issue: 1, end: 1, retry: 0 });
+    for n in 1..=9 {
+        wish(&mut agenda, n, "a", Lane::Issue, n.into());
+    }
+    let mut started = vec![];
+    while let Some(visit) = agenda.next(100) {
+        assert!(agenda.next(100).is_none(), "one place");
+        agenda.late(visit.key);
+        agenda.late(visit.key);
+        started.push(visit.key);
+    }
+    assert_eq!(started, [key(1), key(2), key(3)], "two late ones for each place, and one in it");
+    agenda.done(key(1), []);
+    assert!(agenda.next(100).is_none(), "a late one that is done frees no place");
+    agenda.late(key(3));
+    assert_eq!(agenda.next(100).unwrap().key, key(4), "now there is room for one more that is late");
+    assert!(!agenda.wake(key(3), "a", Lane::Issue, 0));
+    assert!(agenda.wake(key(2), "a", Lane::End, 0), "a late one is interrupted like any other");
+    assert_eq!(agenda.next(100), None, "and still visited by one at a time");
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Wake(u8, Lane, At),
     Reschedule(u8, Lane, At),
     Forget(u8),
+    Late(u8),
     Done(u8, Vec<(Lane, At)>),
     Next,
     Pass(At),
@@ -185,6 +209,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (lease.clone(), lane(), at.clone()).prop_map(|(n, lane, at)| Act::Wake(n, lane, at)),
         1 => (lease.clone(), lane(), at.clone()).prop_map(|(n, lane, at)| Act::Reschedule(n, lane, at)),
         1 => lease.clone().prop_map(Act::Forget),
+        2 => lease.clone().prop_map(Act::Late),
         3 => (lease, prop::collection::vec((lane(), at), 0..3)).prop_map(|(n, again)| Act::Done(n, again)),
         5 => Just(Act::Next),
         2 => (0..10_i64).prop_map(Act::Pass),
@@ -196,6 +221,7 @@ fn act() -> impl Strategy<Value = Act> {
 struct Model {
     wishes: BTreeMap<(u8, Lane), At>,
     running: BTreeMap<u8, Lane>,
+    late: BTreeSet<u8>,
 }
 
 impl Model {
@@ -209,16 +235,23 @@ impl Model {
     }
 
     fn has_place(&self, lane: Lane) -> bool {
-        let width = match lane {
-            Lane::Issue => WIDTHS.issue,
-            Lane::End => WIDTHS.end,
-            Lane::Retry => WIDTHS.retry,
-        };
-        self.running.values().filter(|l| **l == lane).count() < width
+        self.in_lane(lane, false) < width(lane)
+    }
+
+    fn in_lane(&self, lane: Lane, late: bool) -> usize {
+        self.running.iter().filter(|(n, l)| **l == lane && self.late.contains(n) == late).count()
     }
 
     fn known(&self, n: u8) -> bool {
         self.running.contains_key(&n) || Lane::ALL.iter().any(|lane| self.wishes.contains_key(&(n, *lane)))
+    }
+}
+
+fn width(lane: Lane) -> usize {
+    match lane {
+        Lane::Issue => WIDTHS.issue,
+        Lane::End => WIDTHS.end,
+        Lane::Retry => WIDTHS.retry,
     }
 }
 
@@ -250,9 +283,16 @@ proptest! {
                     agenda.forget(key(n));
                     model.wishes.retain(|(other, _), _| *other != n);
                 }
+                Act::Late(n) => {
+                    agenda.late(key(n));
+                    if model.running.get(&n).is_some_and(|lane| model.in_lane(*lane, true) < 2 * width(*lane)) {
+                        model.late.insert(n);
+                    }
+                }
                 Act::Done(n, again) => {
                     // Only a visit that runs can end.
                     if model.running.remove(&n).is_some() {
+                        model.late.remove(&n);
                         let again: Vec<_> = again.into_iter().map(|(lane, at)| (lane, now + at)).collect();
                         agenda.done(key(n), again.iter().copied());
                         for (lane, at) in again {
