@@ -274,6 +274,8 @@ pub struct Observed {
     pub held_by: Option<Held>,
     /// The audiences a token has that asks for none.
     pub api_audiences: Vec<String>,
+    /// How many live leases there are whose token is in a Secret.
+    pub delivered: usize,
     /// Live leases of the same lifecycle, without this one: all, and those of the same requester.
     pub live: (usize, usize),
     pub children: BTreeMap<Child, Known>,

@@ -11,8 +11,11 @@ use super::{
 };
 use crate::api::{Time, workflow::StepTime};
 
-/// How often a delivered Secret is looked at, in milliseconds. It cannot be watched without the right to read Secrets.
+/// How often a delivered Secret is looked at, in milliseconds, as long as there are few. It cannot be watched without the right to
+/// read Secrets.
 pub const SECRET_PROBE_MILLIS: i64 = 60_000;
+/// The least time between two such looks in one process, in milliseconds: what they cost does not grow with the leases.
+const SECRET_PACE_MILLIS: i64 = 200;
 
 /// What an active lease needs now, and when it is to be visited again.
 #[must_use]
@@ -68,15 +71,32 @@ pub fn rest(seen: &Observed, now: Time) -> Next {
         return ending::write(seen, status, Lane::Issue, Next::Rest { wishes, backoff: None });
     }
     if seen.lease.status.credential.as_ref().is_some_and(|c| c.secret.is_some()) {
-        let due =
-            seen.memory.secret_seen.or(seen.lease.status.issue_time).unwrap_or(now).plus_millis(SECRET_PROBE_MILLIS);
+        let every = secret_probe_millis(seen.delivered);
+        let due = seen.memory.secret_seen.or(seen.lease.status.issue_time).unwrap_or(now).plus_millis(every);
         let probe = Call::Find(Child::Secret);
         if due <= now && seen.failure_of(&probe).is_none() {
             return Next::Do(Lane::Issue, vec![probe]);
         }
-        wishes.push((Lane::Issue, if due <= now { now.plus_millis(SECRET_PROBE_MILLIS) } else { due }));
+        wishes.push((Lane::Issue, if due <= now { now.plus_millis(every) } else { due }));
     }
     Next::Rest { wishes, backoff: failing.then_some(Lane::Issue) }
+}
+
+/// How often each of so many delivered Secrets is looked at, in milliseconds.
+fn secret_probe_millis(delivered: usize) -> i64 {
+    i64::try_from(delivered).unwrap_or(i64::MAX).saturating_mul(SECRET_PACE_MILLIS).max(SECRET_PROBE_MILLIS)
+}
+
+/// A process that finds a delivered Secret looks at it at once if there are few of them, else at a moment of its own within the
+/// time that they all take: what was delivered before a restart is not all looked at in one rush.
+pub fn spread_looks(seen: &mut Observed, now: Time) {
+    let delivers = seen.lease.status.credential.as_ref().is_some_and(|c| c.secret.is_some());
+    let every = secret_probe_millis(seen.delivered);
+    if delivers && seen.memory.secret_seen.is_none() && every > SECRET_PROBE_MILLIS {
+        let digits = seen.lease.uid.as_str().chars().filter_map(|c| c.to_digit(16));
+        let own = digits.fold(0_i64, |sum, digit| (sum * 16 + i64::from(digit)) % every);
+        seen.memory.secret_seen = Some(now.plus_millis(-own));
+    }
 }
 
 /// The token that a step hands on, where this process does not hold it: after a restart another one of the same account, which
@@ -98,4 +118,65 @@ fn end_of(seen: &Observed, now: Time) -> Time {
     let lease = seen.lease.status.expiration_time.or_else(|| seen.deadline()).unwrap_or(now);
     let lifecycle = seen.lifecycle().and_then(|l| l.spec.expiration_time);
     lifecycle.map_or(lease, |at| at.min(lease))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        observed::Memory,
+        world::{World, uid},
+    };
+
+    /// An active lease with its token in a Secret, one of so many, as a process sees it that has just begun.
+    fn found(delivered: usize, uid: &str) -> Observed {
+        let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+        world.run(&mut memory, |world| world.status.phase == Some(crate::api::reasons::Phase::Active));
+        let mut seen = Observed { delivered, ..world.observe(&Memory::default()) };
+        seen.lease.uid = crate::api::names::LeaseUid::parse(uid).unwrap();
+        seen
+    }
+
+    fn next_look(seen: &Observed, now: Time) -> i64 {
+        match rest(seen, now) {
+            Next::Do(_, calls) if calls == [Call::Find(Child::Secret)] => 0,
+            Next::Rest { wishes, .. } => {
+                let looks = wishes.iter().filter(|(lane, _)| *lane == Lane::Issue);
+                looks.map(|(_, at)| at.since(now)).min().unwrap_or(i64::MAX)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn few_secrets_are_looked_at_every_minute_and_many_at_five_a_second() {
+        for (delivered, every) in [(0, 60_000), (300, 60_000), (301, 60_200), (10_000, 2_000_000)] {
+            let mut seen = found(delivered, uid().as_str());
+            let now = seen.lease.status.issue_time.unwrap().plus_millis(600_000);
+            seen.memory.secret_seen = Some(now);
+            assert_eq!(next_look(&seen, now), every, "{delivered}");
+            assert_eq!(next_look(&seen, now.plus_millis(every)), 0);
+        }
+    }
+
+    #[test]
+    fn a_process_that_begins_looks_at_few_at_once_and_spreads_the_looks_at_many() {
+        let looks = |delivered: usize| -> Vec<i64> {
+            let uids = (0..100_u32).map(|n| format!("{:08x}-0000-4000-8000-{:012x}", n.wrapping_mul(2_654_435_761), n));
+            let look = |uid: String| {
+                let mut seen = found(delivered, &uid);
+                let now = seen.lease.status.issue_time.unwrap().plus_millis(86_400_000);
+                spread_looks(&mut seen, now);
+                next_look(&seen, now)
+            };
+            uids.map(look).collect()
+        };
+        assert!(looks(300).iter().all(|at| *at == 0));
+        let many = looks(10_000);
+        assert!(many.iter().all(|at| (0..=2_000_000).contains(at)), "{many:?}");
+        for quarter in 0..4 {
+            let those = many.iter().filter(|at| **at / 500_000 == quarter).count();
+            assert!((10..=40).contains(&those), "{those} of 100 in quarter {quarter}: {many:?}");
+        }
+    }
 }

@@ -254,6 +254,7 @@ impl World {
             decisions: self.decisions.clone(),
             held_by: None,
             api_audiences: vec!["api".into()],
+            delivered: 1,
             live: (0, 0),
             children,
             strays: vec![],

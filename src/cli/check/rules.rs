@@ -137,6 +137,7 @@ fn observed(
         held_by: None,
         claims: vec![],
         api_audiences: asked.api_audiences.clone(),
+        delivered: 0,
         live: asked.live.clone().unwrap_or_default(),
         children: BTreeMap::new(),
         strays: vec![],

@@ -56,6 +56,7 @@ impl Index {
     pub fn forget(&self, uid: &LeaseUid) {
         let mut inner = self.inner();
         if let Some(row) = inner.leases.remove(uid) {
+            inner.delivered -= usize::from(row.delivers);
             let key = (row.namespace.clone(), row.name.clone());
             if inner.by_name.get(&key) == Some(uid) {
                 inner.by_name.remove(&key);

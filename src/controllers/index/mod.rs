@@ -87,6 +87,8 @@ type RoleKey = (RoleKind, String, String);
 #[derive(Default)]
 struct Inner {
     leases: HashMap<LeaseUid, Row>,
+    /// How many of them deliver a Secret.
+    delivered: usize,
     by_name: HashMap<(String, String), LeaseUid>,
     by_lifecycle: HashMap<(String, String), HashSet<LeaseUid>>,
     lifecycles: HashMap<(String, String), LifecycleRow>,

@@ -74,6 +74,7 @@ impl Inner {
             }),
             held_by: self.held_by(&lifecycle_key),
             api_audiences: self.api_audiences.clone(),
+            delivered: self.delivered,
             systems: self.systems_of(&lifecycle, &lease.status),
             works: Works::new(),
             task: self.tasks.seen(&lease),

@@ -45,6 +45,8 @@ pub(super) struct Row {
     pub(super) owed: Option<Time>,
     /// A step in another system could not be taken back yet.
     pub(super) undo_fails: bool,
+    /// It is live, and its token is in a Secret.
+    pub(super) delivers: bool,
     /// The last record that went into the audit stream.
     pub(super) told: i64,
     pub(super) memory: Memory,
@@ -98,6 +100,7 @@ impl Row {
             end: None,
             owed: None,
             undo_fails: false,
+            delivers: false,
             told: 0,
             memory: Memory::default(),
             epoch: 0,
@@ -130,8 +133,11 @@ impl Row {
         if self.lane() == Lane::End { self.end } else { None }
     }
 
-    fn learn(&mut self, status: Option<&CredentialLeaseStatus>) {
-        let Some(status) = status else { return };
+    /// By how much it changes the number of leases with a delivered Secret.
+    fn learn(&mut self, status: Option<&CredentialLeaseStatus>) -> isize {
+        let Some(status) = status else { return 0 };
+        let delivers = status.end_time.is_none() && status.credential.as_ref().is_some_and(|c| c.secret.is_some());
+        let more = isize::from(delivers) - isize::from(std::mem::replace(&mut self.delivers, delivers));
         self.issued = status.issue_time.is_some();
         self.ended = status.end_time.is_some();
         self.end = status.end_time;
@@ -141,6 +147,7 @@ impl Row {
         let undone = condition::find(&status.conditions, ConditionType::RolledBack.as_str());
         self.undo_fails = undone.is_some_and(|c| c.reason == LeaseReason::UndoFailing.as_str());
         self.owed = agreement::owed(status, &self.requester);
+        more
     }
 }
 
@@ -179,7 +186,9 @@ impl Inner {
         row.created = metadata.creation_timestamp.as_ref().map_or(Time::from_millis(0), Time::from);
         row.presence = if metadata.deletion_timestamp.is_some() { Presence::Deleting } else { Presence::Exists };
         row.packed = Some(Packed::of(lease));
-        row.learn(lease.status.as_ref());
+        let more = row.learn(lease.status.as_ref());
+        self.delivered = self.delivered.saturating_add_signed(more);
+        let row = self.leases.get(&uid)?;
         let key = (row.namespace.clone(), row.lifecycle.clone());
         self.issued(key, lease.status.as_ref().and_then(|s| s.issue_time));
         let over = lease.status.as_ref().is_some_and(|s| s.end_time.is_some());
@@ -212,8 +221,9 @@ impl Inner {
         } else {
             row.recorded = Some(Box::new(status.clone()));
         }
-        row.learn(Some(status));
+        let more = row.learn(Some(status));
         let key = (row.namespace.clone(), row.lifecycle.clone());
+        self.delivered = self.delivered.saturating_add_signed(more);
         self.issued(key, status.issue_time);
     }
 

@@ -351,3 +351,27 @@ fn an_older_version_in_a_list_raises_a_doubt_and_in_an_event_it_is_only_late() {
     let doubt = Doubt { namespace: "ns".into(), name: "lease".into(), uid: UID.into(), version: 9 };
     assert_eq!((index.take_doubt(), index.take_doubt()), (Some(doubt), None));
 }
+
+#[test]
+fn what_delivers_a_secret_is_counted_as_long_as_it_lives() {
+    let index = synced();
+    let delivers = |version: u64| {
+        lease(version, |lease| {
+            lease["status"]["credential"] = json!({"secret": {"name": "s", "uid": "u"}});
+        })
+    };
+    let counted = |index: &Index| index.observe(&uid()).map(|seen| seen.delivered);
+    _ = index.lease_applied(&lease(1, |_| {}));
+    assert_eq!(counted(&index), Some(0));
+    for version in [2, 3] {
+        _ = index.lease_applied(&delivers(version));
+        assert_eq!(counted(&index), Some(1));
+    }
+    let mut over = delivers(4);
+    over.status.as_mut().unwrap().end_time = Some(Time::from_millis(NOW));
+    _ = index.lease_applied(&over);
+    assert_eq!(counted(&index), Some(0));
+    _ = index.lease_applied(&delivers(5));
+    index.forget(&uid());
+    assert_eq!(index.inner().delivered, 0);
+}
