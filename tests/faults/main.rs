@@ -36,8 +36,8 @@ use plans::Plans;
 use score::Score;
 use support::Lab;
 
-/// Leases side by side: one for each flow.
-const WIDTH: usize = Flow::ALL.len();
+/// Leases side by side: two for each flow. What a round waits for is time that has to pass, mostly.
+const WIDTH: usize = 2 * Flow::ALL.len();
 /// Plans of a bounded run beside those of the weathers, if there is time for them.
 const BOUNDED: usize = 126;
 /// After that no further round begins: a round takes less than the minutes that are left to twelve.

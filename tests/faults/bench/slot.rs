@@ -33,8 +33,8 @@ const LASTING: [&str; 5] = ["plain", "agreed", "cross", "workflow", "broken"];
 impl<'a> Slot<'a> {
     pub async fn create(lab: &'a Lab, number: usize) -> Result<Self> {
         // No namespace of one slot is a part of another's: the proxy tells them apart by their names.
-        let letter = char::from(b'a' + u8::try_from(number)?);
-        let home = lab.tenant(&format!("slot-{letter}")).await?;
+        let letter = |n: usize| anyhow::Ok(char::from(b'a' + u8::try_from(n % 26)?));
+        let home = lab.tenant(&format!("slot-{}{}", letter(number / 26)?, letter(number)?)).await?;
         let far = lab.tenant(&format!("{}-far", home.namespace)).await?.namespace;
         let approver = Person::approver(&home, "alice").await?;
         let requester = Person::requester(&home).await?;
