@@ -29,6 +29,7 @@ use super::{
     exchange::{Ask, Exchange},
     lead::Lead,
     paths::{collection, path},
+    watches::Pauses,
 };
 use crate::{
     api::names,
@@ -237,7 +238,7 @@ enum Change {
 fn watch(client: &Client) -> Pin<Box<dyn Stream<Item = Change> + Send>> {
     let api: Api<Lease> = Api::namespaced(client.clone(), names::OPERATOR_NAMESPACE);
     let only = watcher::Config::default().fields(&format!("metadata.name={}", names::LEADER_LEASE));
-    let events = watcher(api, only).default_backoff();
+    let events = watcher(api, only).backoff(Pauses::new());
     let mut there = false;
     Box::pin(events.filter_map(move |event| {
         let change = match event {

@@ -15,3 +15,4 @@ pub mod rights;
 pub mod standing;
 pub mod status;
 pub mod token;
+pub mod watches;

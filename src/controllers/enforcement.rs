@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::feed::Outlet;
 use crate::{
     api::Time,
-    cluster::{policies::Shipped, probe::Probe},
+    cluster::{policies::Shipped, probe::Probe, watches::Pauses},
     domain::{call::Failure, observed::Enforcement},
     runtime::{clock::Clock, metrics::Metrics},
 };
@@ -200,7 +200,7 @@ where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    let stream = watcher(Api::all(client.clone()), watcher::Config::default()).default_backoff();
+    let stream = watcher(Api::all(client.clone()), watcher::Config::default()).backoff(Pauses::new());
     let changed = changed.clone();
     let keep = async move {
         let mut stream = std::pin::pin!(reflector(writer, stream));

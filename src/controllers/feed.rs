@@ -25,7 +25,10 @@ use crate::{
         ConnectedSystem, CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle,
         lifecycle::RoleKind, names,
     },
-    cluster::fence::{self, Kind},
+    cluster::{
+        fence::{self, Kind},
+        watches::Pauses,
+    },
     domain::{observed::RoleSeen, rbac},
 };
 
@@ -116,7 +119,7 @@ async fn follow<K, F>(
     K: Debug + Clone + Send + 'static,
     F: FnMut(&Index, Change<K>) -> Wishes,
 {
-    let mut events = std::pin::pin!(events.default_backoff());
+    let mut events = std::pin::pin!(events.backoff(Pauses::new()));
     while let Some(event) = events.next().await {
         let wishes = match event {
             Ok(Event::Init) => {

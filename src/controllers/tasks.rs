@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     api::{Time, workflow::CompletionKind},
+    cluster::watches::Pauses,
     domain::task::TaskEnd,
 };
 
@@ -159,7 +160,7 @@ impl Ends for PodStatus {
 
 async fn follow<S: Ends>(client: Client, resource: ApiResource, outlet: Outlet, place: Place) {
     let api: Api<Object<NotUsed, S>> = Api::namespaced_with(client, &place.1, &resource);
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).backoff(Pauses::new()));
     while let Some(event) = events.next().await {
         let index = &outlet.index;
         let wishes = match event {

@@ -2,7 +2,8 @@
 //! and takes the operator away at chosen moments; whatever it does, what the API server, its audit log, those systems and the tokens
 //! say afterwards must be what Leasehold promises.
 //!
-//! `make faults` runs a sample in minutes, `FULL=1` everything, `PLANS=n` so many however long it takes; `SEED=n` draws another sample,
+//! `make faults` runs a sample in minutes (`FOR=n`: begins nothing after so many seconds), `FULL=1` everything, `PLANS=n` so many
+//! however long it takes; `SEED=n` draws another sample,
 //! `PLAN=<name>` runs one plan, or those of one fault whose names begin so.
 
 mod bench;
@@ -40,8 +41,8 @@ use support::Lab;
 const WIDTH: usize = 2 * Flow::ALL.len();
 /// Plans of a bounded run beside those of the weathers, if there is time for them.
 const BOUNDED: usize = 126;
-/// After that no further round begins: a round takes less than the minutes that are left to twelve.
-const BUDGET: Duration = Duration::from_secs(600);
+/// After so many seconds no further round begins; the last one may take a minute and a half.
+const BUDGET_SECONDS: u64 = 600;
 const SEED: u64 = 7;
 
 fn main() -> ExitCode {
@@ -83,7 +84,8 @@ async fn run() -> Result<bool> {
         println!("pruned {n}: {why}");
     }
     let chosen_at_will = full || only.is_some() || std::env::var_os("PLANS").is_some();
-    let budget = if chosen_at_will { None } else { Some(begun + BUDGET) };
+    let budget = Duration::from_secs(number("FOR", BUDGET_SECONDS)?);
+    let budget = if chosen_at_will { None } else { Some(begun + budget) };
     let score = all(&lab, &bench, chosen, &usual, budget, (width, seed)).await?;
     if !score.is_sound() {
         println!("the operators' logs are in {}", lab.plane.dir().display());

@@ -1,0 +1,99 @@
+//! How soon a watch that failed is opened again.
+
+use std::time::Duration;
+
+use kube::runtime::utils::Backoff;
+use rand::RngExt;
+use tokio::time::Instant;
+
+/// The first pause after a failure, and the longest. What decisions, deadlines and revoked approvals wait for when a connection is
+/// lost: a token must not outlive its end by more than the seconds that the documentation names.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(4));
+/// A watch that stood so long was no failure when it broke off.
+const STOOD: Duration = Duration::from_secs(5);
+
+/// Pauses that double up to the longest. They begin anew with whatever a watch tells, and when one has stood for a while: with the
+/// defaults of kube (as of 5.0, after client-go's: up to 30 s, and anew after 120 s without a failure) a watch on which nothing happens
+/// is deaf for half a minute once its connection has been cut a few times in a row.
+#[derive(Debug)]
+pub struct Pauses {
+    failures: u32,
+    opened: Instant,
+}
+
+impl Pauses {
+    /// For a watch that is about to be opened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { failures: 0, opened: Instant::now() }
+    }
+}
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.opened.elapsed() >= STOOD {
+            self.failures = 0;
+        }
+        let full = PAUSE.0.saturating_mul(1 << self.failures.min(8)).min(PAUSE.1);
+        self.failures = self.failures.saturating_add(1);
+        // Spread, so that what was cut off together does not come back together.
+        let pause = rand::rng().random_range(full / 2..=full);
+        self.opened = Instant::now() + pause;
+        Some(pause)
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn failed_after(pauses: &mut Pauses, stood: Duration) -> Duration {
+        tokio::time::advance(stood).await;
+        let pause = pauses.next().unwrap();
+        tokio::time::advance(pause).await;
+        pause
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_at_once_is_tried_less_and_less_often_up_to_the_longest_pause() {
+        let mut pauses = Pauses::new();
+        let mut longest = Duration::ZERO;
+        for _ in 0..100 {
+            longest = longest.max(failed_after(&mut pauses, Duration::from_millis(1)).await);
+        }
+        assert!((PAUSE.1 / 2..=PAUSE.1).contains(&longest), "{longest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_watch_that_is_cut_again_and_again_is_opened_again_at_once() {
+        let mut pauses = Pauses::new();
+        for n in 0..100 {
+            let pause = failed_after(&mut pauses, STOOD).await;
+            assert!(pause <= PAUSE.0, "cut {n}: {pause:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_watch_tells_begins_anew() {
+        let mut pauses = Pauses::new();
+        for _ in 0..10 {
+            failed_after(&mut pauses, Duration::ZERO).await;
+        }
+        pauses.reset();
+        assert!(failed_after(&mut pauses, Duration::ZERO).await <= PAUSE.0);
+    }
+}
