@@ -72,6 +72,7 @@ impl Execute {
             Call::Find(Child::Secret) => self.find_secret(seen).await,
             Call::Find(child) => self.find(seen, child).await,
             Call::Inspect { child, id } => self.inspect(seen, child, id).await,
+            Call::Confirm { child, id } => self.confirm(child, id).await,
             Call::MintToken { account } => self.mint(seen, account, now).await,
             Call::ReviewToken => self.review(seen).await,
             Call::Delete { child, id } => self.delete(child, id).await,
@@ -254,6 +255,22 @@ impl Execute {
         let same = found.metadata.uid.as_deref() == Some(id.uid.as_str());
         let ours = same && fence::is_of(&found.metadata, &seen.lease.uid) && fence::is_for(&found, &seen.lease.uid);
         Ok(if ours { Answer::Present(id.clone()) } else { Answer::Stranger })
+    }
+
+    /// Whether exactly this object is still there. Without a resourceVersion the answer is never older than the question.
+    async fn confirm(&self, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
+        let path = paths::child_path(child, &id.namespace, Some(&id.name));
+        let reply = self.exchange.send(Ask::new(Method::GET, path).metadata()).await?;
+        if reply.code == StatusCode::NOT_FOUND {
+            return Ok(Answer::Absent);
+        }
+        let metadata = reply.decode::<Partial>()?.metadata;
+        Ok(match metadata.uid {
+            Some(uid) if uid != id.uid => Answer::Absent,
+            None => return Err(transient("the answer names no object")),
+            Some(_) if metadata.deletion_timestamp.is_some() => Answer::Deleting(id.clone()),
+            Some(_) => Answer::Present(id.clone()),
+        })
     }
 
     /// Creates the Secret, or writes into the one that an earlier self created: a JSON patch that tests our label reads nothing.

@@ -36,6 +36,8 @@ use crate::{
 const RIGHTS_MILLIS: (i64, i64) = (600_000, 20_000);
 /// After how long validations that could not be tried are tried again, in milliseconds.
 const UNTRIED_MILLIS: i64 = 5_000;
+/// How soon it is looked again whether enough is known to say anything, in milliseconds.
+const UNKNOWN_MILLIS: i64 = 1_000;
 /// The pause after a look that panicked, in milliseconds.
 const PANIC_MILLIS: i64 = 30_000;
 /// Lifecycles that are looked at at the same time.
@@ -137,6 +139,10 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     let now = context.clock.now();
     memory.asked = None;
     let generation = object.metadata.generation.unwrap_or_default();
+    let (listed, enforcement) = (context.index.unsynced().is_empty(), context.index.enforcement());
+    if !lifecycle::knows_enough(object.status.as_ref(), generation, listed, &enforcement) {
+        return (memory, Some(now.plus_millis(UNKNOWN_MILLIS)));
+    }
     let uid = object.metadata.uid.clone().unwrap_or_default();
     if memory.generation != generation || memory.uid != uid {
         memory = Memory { generation, uid, counted: memory.counted, untried: true, ..Memory::default() };
@@ -158,13 +164,13 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
         generation,
         spec: object.spec.clone(),
         status: object.status.clone().unwrap_or_default(),
-        enforcement: context.index.enforcement(),
+        enforcement,
         broken_validation: memory.broken_validation.clone(),
         rights,
         ambient: context.ambient.of(namespace),
         guarded: guarded.unwrap_or_default(),
         workflow: context.index.workflow_problems(namespace, &object.spec),
-        unlisted: !context.index.unsynced().is_empty(),
+        unlisted: !listed,
         held_by: context.index.held_by(namespace, name),
         active,
         last_lease,

@@ -4,15 +4,18 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-use super::index::Index;
+use super::{
+    held::{self, Held},
+    index::Index,
+};
 use crate::{
-    api::{CredentialLeasePolicy, policy::CredentialLeasePolicyStatus},
+    api::{CredentialLeasePolicy, Time, policy::CredentialLeasePolicyStatus},
     cluster::{
         exchange::Exchange,
         status::{self, Target},
     },
     domain::{
-        call::Failure,
+        call::{Class, Failure},
         guards,
         policy::{self, PolicyObserved},
         validations,
@@ -40,9 +43,32 @@ pub struct Context {
 /// What was found out about a policy's validations, by its name: in which object and generation.
 type Tried = HashMap<String, ((String, i64), Option<String>)>;
 
+/// What is remembered between two looks.
+#[derive(Default)]
+struct Memory {
+    tried: Tried,
+    /// Policies that the API server asked to wait with.
+    held: Held<String>,
+}
+
+impl Memory {
+    /// A policy could not be brought up to date: it is looked at again no sooner than the API server lets us.
+    fn failed(&mut self, name: &str, failure: &Failure, now: Time) {
+        if let Some(until) = held::until(failure, now) {
+            self.held.hold(name.to_owned(), until);
+        }
+    }
+
+    /// Whether a policy may be looked at now.
+    fn may_look(&mut self, name: &String, now: Time) -> bool {
+        self.held.release(now);
+        self.held.is_free(name)
+    }
+}
+
 /// Runs for ever; looks whenever `changed` says so, and once a minute.
 pub async fn run(context: Context, changed: Arc<Notify>) {
-    let mut tried = Tried::new();
+    let mut memory = Memory::default();
     let mut wait = GATHER;
     loop {
         tokio::select! {
@@ -50,19 +76,24 @@ pub async fn run(context: Context, changed: Arc<Notify>) {
             () = tokio::time::sleep(wait) => {}
         }
         let synced = context.index.unsynced().is_empty();
-        wait = if synced && look(&context, &mut tried).await { EVERY } else { AGAIN };
+        wait = if synced && look(&context, &mut memory).await { EVERY } else { AGAIN };
     }
 }
 
 /// Brings every policy's status up to date; false if something has to be tried again.
-async fn look(context: &Context, tried: &mut Tried) -> bool {
+async fn look(context: &Context, memory: &mut Memory) -> bool {
     let objects = context.index.policy_objects();
-    tried.retain(|name, _| objects.iter().any(|o| o.metadata.name.as_ref() == Some(name)));
+    memory.tried.retain(|name, _| objects.iter().any(|o| o.metadata.name.as_ref() == Some(name)));
     let mut complete = true;
     for object in objects {
         let name = object.metadata.name.clone().unwrap_or_default();
-        if let Err(problem) = reconcile(context, &object, &name, tried).await {
-            tracing::warn!(policy = %name, error = %problem, "a policy's status could not be brought up to date and is tried again");
+        if !memory.may_look(&name, context.clock.now()) {
+            complete = false;
+            continue;
+        }
+        if let Err(failure) = reconcile(context, &object, &name, &mut memory.tried).await {
+            memory.failed(&name, &failure, context.clock.now());
+            tracing::warn!(policy = %name, error = %failure.message, "a policy's status could not be brought up to date and is tried again");
             complete = false;
         }
     }
@@ -74,7 +105,7 @@ async fn reconcile(
     object: &CredentialLeasePolicy,
     name: &str,
     tried: &mut Tried,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     let generation = object.metadata.generation.unwrap_or_default();
     let version = (object.metadata.uid.clone().unwrap_or_default(), generation);
     let broken = match tried.get(name) {
@@ -82,8 +113,8 @@ async fn reconcile(
         _ => {
             let rules = object.spec.terms.as_ref().map(|terms| terms.validations.as_slice()).unwrap_or_default();
             let sample = validations::sample_of_any();
-            let found =
-                context.evaluator.first_broken(rules, sample, SAMPLE_DEADLINE).await.map_err(|e| e.to_string())?;
+            let found = context.evaluator.first_broken(rules, sample, SAMPLE_DEADLINE).await;
+            let found = found.map_err(|overrun| Failure::new(Class::Transient, overrun.to_string()))?;
             tried.insert(name.to_owned(), (version, found.clone()));
             found
         }
@@ -95,7 +126,7 @@ async fn reconcile(
     if new == old {
         return Ok(());
     }
-    write(context, object, name, &new).await.map_err(|failure| failure.message)
+    write(context, object, name, &new).await
 }
 
 /// How many lifecycles a policy guards, and how many of these grant what it forbids.
@@ -125,4 +156,23 @@ async fn write(
         spec: Some(&object.spec),
     };
     status::put::<CredentialLeasePolicy, _, _>(&context.exchange, &target, status).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_not_written_before_the_api_server_lets_us_and_the_others_are() {
+        let (mut memory, start) = (Memory::default(), Time::from_millis(0));
+        let throttled = Failure {
+            retry_after: Some(Duration::from_secs(7)),
+            ..Failure::new(Class::Throttled, "too many requests")
+        };
+        let (asked, other) = ("asked".to_owned(), "other".to_owned());
+        memory.failed(&asked, &throttled, start);
+        memory.failed(&other, &Failure::new(Class::Transient, "no"), start);
+        let mut may = |millis: i64| [&asked, &other].map(|name| memory.may_look(name, start.plus_millis(millis)));
+        assert_eq!([may(0), may(6_999), may(7_000)], [[false, true], [false, true], [true, true]]);
+    }
 }

@@ -222,6 +222,7 @@ fn name(call: &Call) -> &'static str {
         Call::Create(_) => "Create",
         Call::Find(_) => "Find",
         Call::Inspect { .. } => "Inspect",
+        Call::Confirm { .. } => "Confirm",
         Call::Start { .. } => "Start",
         Call::MintToken { .. } => "MintToken",
         Call::ReviewToken => "ReviewToken",

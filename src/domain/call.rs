@@ -34,6 +34,8 @@ pub enum Call {
     Find(Child),
     /// Look at an object that claims to be the lease's: is it?
     Inspect { child: Child, id: ObjectId },
+    /// GET an object that was recorded and that no watch has: is it gone?
+    Confirm { child: Child, id: ObjectId },
     /// Mint the token of a lease with delivery Secret.
     MintToken { account: ObjectId },
     /// TokenReview of the token this process holds, with the token's own audiences.
@@ -73,6 +75,8 @@ pub enum Answer {
     Role(Option<RoleSeen>),
     /// The object is there and ours.
     Present(ObjectId),
+    /// The object is there, ours, and being deleted: somebody's finalizer holds it.
+    Deleting(ObjectId),
     /// The object is not there.
     Absent,
     /// The object is there and ours, but was made for another state of the lifecycle.

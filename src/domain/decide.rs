@@ -11,7 +11,7 @@ use super::{
     call::{Call, Next},
     ending, issue,
     observed::{Child, Observed, Presence},
-    steady,
+    recorded, steady,
 };
 use crate::api::Time;
 
@@ -72,6 +72,7 @@ pub(super) fn attempt(seen: &Observed, lane: Lane, calls: Vec<Call>, wishes: Vec
 pub(super) fn account_gone(seen: &Observed) -> bool {
     use super::observed::Known;
     matches!(seen.child(&Child::Account), Known::Absent | Known::Stranger)
+        && !recorded::unconfirmed(seen).iter().any(|(child, _)| *child == Child::Account)
         && !seen.strays.iter().any(|(child, _)| *child == Child::Account)
 }
 

@@ -54,6 +54,14 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
         (Call::Inspect { id, .. }, Answer::Absent | Answer::Stranger) => {
             seen.claims.retain(|(_, claim)| claim.uid != id.uid);
         }
+        (Call::Confirm { child, .. }, Answer::Present(id)) => {
+            _ = seen.children.insert(child.clone(), Known::Present(id))
+        }
+        (Call::Confirm { child, .. }, Answer::Deleting(id)) => {
+            seen.memory.gone.insert(id.uid.clone());
+            seen.children.insert(child.clone(), Known::Present(id));
+        }
+        (Call::Confirm { id, .. }, Answer::Absent) => _ = seen.memory.gone.insert(id.uid.clone()),
         (Call::MintToken { .. }, Answer::Token(facts)) => {
             seen.memory.token = Some(facts);
             seen.memory.control = Control::NotAsked;
@@ -204,6 +212,7 @@ fn reviewed(seen: &mut Observed, call: Call, accepted: bool) {
 }
 
 fn deleted(seen: &mut Observed, child: &Child, id: &ObjectId) {
+    seen.memory.gone.insert(id.uid.clone());
     if *child == Child::Account {
         seen.memory.account = Some(id.clone());
     }

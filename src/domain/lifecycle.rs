@@ -106,6 +106,19 @@ pub fn guarded(
     }
 }
 
+/// Whether enough is known to say anything of a lifecycle. What was said of this very spec stays until as much is known again: a
+/// process that has just started knows less than the one before it, and nothing of the lifecycle has changed by that.
+#[must_use]
+pub fn knows_enough(
+    status: Option<&ServiceAccountLifecycleStatus>,
+    generation: i64,
+    listed: bool,
+    enforcement: &Enforcement,
+) -> bool {
+    let said = status.is_some_and(|status| status.observed_generation == Some(generation));
+    !said || (listed && *enforcement != Enforcement::Unknown)
+}
+
 /// The status as it should be.
 #[must_use]
 pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleStatus {
@@ -144,7 +157,8 @@ pub fn status(seen: &LifecycleObserved, now: Time) -> ServiceAccountLifecycleSta
     }
     if counters_due(seen, now) {
         status.active_leases = i32::try_from(seen.active).ok();
-        status.last_lease_time = seen.last_lease.or(status.last_lease_time);
+        // The last one may have been deleted since it was counted: what is known of leases that are there may be less.
+        status.last_lease_time = seen.last_lease.max(status.last_lease_time);
     }
     status
 }
@@ -159,8 +173,8 @@ pub fn look_again(seen: &LifecycleObserved, now: Time) -> Option<Time> {
     let end = seen.spec.expiration_time.filter(|at| *at > now);
     let review = seen.spec.review.as_ref().and_then(|review| review::changes(review, now));
     let held = seen.held_by.as_ref().map(|held| held.since).filter(|at| *at > now);
-    let stale = i32::try_from(seen.active).ok() != seen.status.active_leases
-        || seen.last_lease.is_some_and(|at| Some(at) != seen.status.last_lease_time);
+    let stale =
+        i32::try_from(seen.active).ok() != seen.status.active_leases || seen.last_lease > seen.status.last_lease_time;
     let counters = stale.then(|| seen.counted.map_or(now, |at| at.plus_millis(COUNTERS_MILLIS)));
     [end, review, held, counters].into_iter().flatten().min()
 }
@@ -290,3 +304,7 @@ fn ambient(seen: &LifecycleObserved) -> Option<Said> {
         (kind, ConditionStatus::True, LifecycleReason::Found, message)
     })
 }
+
+#[cfg(test)]
+#[path = "lifecycle_tests.rs"]
+mod tests;

@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod outlives;
 pub mod policy;
 pub mod rbac;
+pub mod recorded;
 pub mod refusal;
 pub mod report;
 pub mod request;
@@ -45,6 +46,8 @@ mod agreement_tests;
 mod flow_tests;
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod recorded_tests;
 #[cfg(test)]
 mod workflow_tests;
 #[cfg(any(test, fuzzing))]

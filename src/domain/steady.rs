@@ -6,7 +6,7 @@ use super::{
     decide::attempt,
     ending, issue,
     observed::{Child, Control, LifecycleSeen, Observed},
-    report, standing,
+    recorded, report, standing,
     steps::{self, Progress},
 };
 use crate::api::{Time, workflow::StepTime};
@@ -21,12 +21,9 @@ const SECRET_PACE_MILLIS: i64 = 200;
 #[must_use]
 pub fn rest(seen: &Observed, now: Time) -> Next {
     let mut wishes = vec![(Lane::End, end_of(seen, now))];
-    if seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) {
-        return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
-    }
-    if standing::to_be_confirmed(seen) {
-        // The lifecycle's watch may lag behind that of the lease.
-        return attempt(seen, Lane::End, vec![Call::ReadLifecycle], wishes);
+    let doubts = doubts(seen);
+    if !doubts.is_empty() {
+        return attempt(seen, Lane::End, doubts, wishes);
     }
     let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
     wishes.extend(owes.and_then(|a| a.until).map(|until| (Lane::End, until)));
@@ -97,6 +94,12 @@ pub fn spread_looks(seen: &mut Observed, now: Time) {
         let own = digits.fold(0_i64, |sum, digit| (sum * 16 + i64::from(digit)) % every);
         seen.memory.secret_seen = Some(now.plus_millis(-own));
     }
+}
+
+/// What would end the lease if it were so, and is asked of the API server first: a watch may lag.
+fn doubts(seen: &Observed) -> Vec<Call> {
+    let lifecycle = seen.lifecycle == (LifecycleSeen::Absent { confirmed: false }) || standing::to_be_confirmed(seen);
+    lifecycle.then_some(Call::ReadLifecycle).into_iter().chain(recorded::questions(seen)).collect()
 }
 
 /// The token that a step hands on, where this process does not hold it: after a restart another one of the same account, which

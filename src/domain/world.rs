@@ -1,6 +1,9 @@
 //! A model of the API server for the tests of decisions: just enough to hold the truth.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::json;
 
@@ -90,6 +93,8 @@ pub struct World {
     pub policies: Vec<Arc<PolicySeen>>,
     pub unproven_until: Option<i64>,
     pub objects: BTreeMap<Child, (ObjectId, bool)>,
+    /// Objects that are there and that the watches lack, until an answer tells of them.
+    pub overlooked: BTreeSet<Child>,
     /// The account's UID in each token that was minted.
     pub tokens: Vec<String>,
     pub calls: Vec<Call>,
@@ -157,6 +162,7 @@ impl World {
             policies: vec![],
             unproven_until: None,
             objects: BTreeMap::new(),
+            overlooked: BTreeSet::new(),
             tokens: vec![],
             calls: vec![],
             faults: vec![],
@@ -218,7 +224,8 @@ impl World {
             spec: Some(self.spec.clone().unwrap_or_else(|| serde_json::from_value(spec).unwrap())),
             status: self.status.clone(),
         };
-        let seen = self.objects.iter().filter(|(child, (_, ours))| *ours && **child != Child::Secret);
+        let watched = |child: &Child| *child != Child::Secret && !self.overlooked.contains(child);
+        let seen = self.objects.iter().filter(|(child, (_, ours))| *ours && watched(child));
         let mut children: BTreeMap<Child, Known> =
             seen.map(|(child, (id, _))| (child.clone(), Known::Present(id.clone()))).collect();
         if let Some(secret) = observed::secret_known(&lease, memory, children.contains_key(&Child::Account)) {
@@ -285,6 +292,7 @@ impl World {
     }
 
     fn create(&mut self, child: &Child) -> Answer {
+        self.overlooked.remove(child);
         if let Some((id, ours)) = self.objects.get(child) {
             return if *ours { Answer::Present(id.clone()) } else { Answer::Stranger };
         }
@@ -348,6 +356,13 @@ impl World {
                 None => Answer::Absent,
                 Some((id, true)) => Answer::Present(id.clone()),
                 Some((_, false)) => Answer::Stranger,
+            },
+            Call::Confirm { child, id } => match self.objects.get(child) {
+                Some((there, _)) if there.uid == id.uid => {
+                    self.overlooked.remove(child);
+                    Answer::Present(id.clone())
+                }
+                _ => Answer::Absent,
             },
             Call::MintToken { account } => match self.objects.get(&Child::Account) {
                 Some((id, true)) if id.uid == account.uid => {

@@ -14,7 +14,10 @@ impl Index {
     pub fn note(&self, seen: &Observed, call: &Call, answer: &Answer) {
         let (mut inner, uid) = (self.inner(), &seen.lease.uid);
         match (call, answer) {
-            (Call::Create(child) | Call::Find(child), Answer::Present(id)) if *child != Child::Secret => {
+            (Call::Create(child) | Call::Find(child), Answer::Present(id))
+            | (Call::Confirm { child, .. }, Answer::Present(id) | Answer::Deleting(id))
+                if *child != Child::Secret =>
+            {
                 let kind = kind_of(child);
                 let epoch = inner.epoch(Source::Children(kind));
                 inner.keep_child(
@@ -47,6 +50,9 @@ impl Index {
         // A watch may have told of the account while the visit ran: its death has to be proven all the same.
         let account = seen.memory.account.clone().or_else(|| row.memory.account.take());
         row.memory = Memory { account, ..seen.memory.clone() };
+        if row.is_final() {
+            row.memory.gone.clear();
+        }
         if row.ended && !has_account {
             row.memory.reserved = false;
         }

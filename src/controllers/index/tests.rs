@@ -239,6 +239,21 @@ fn whoever_waits_for_people_is_counted_since_he_asked() {
 }
 
 #[test]
+fn a_rolebinding_that_a_list_lacks_is_asked_for_and_known_again_if_it_is_there() {
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |_| ()));
+    _ = binding(&index, "ns", "ours", "ns/lease");
+    index.list_begins(Source::Children(Kind::Binding));
+    assert_eq!(first_end(&index.list_ends(Source::Children(Kind::Binding))), Some(0));
+    let visit = index.observe(&uid()).unwrap();
+    let id = ObjectId { namespace: "ns".into(), name: names::binding(&uid(), "a"), uid: "ours".into() };
+    let call = Call::Confirm { child: Child::Binding("a".into()), id: id.clone() };
+    assert_eq!(crate::domain::recorded::questions(&visit), [call.clone()]);
+    index.note(&visit, &call, &Answer::Present(id.clone()));
+    assert_eq!(seen(&index), Known::Present(id));
+}
+
+#[test]
 fn an_unreadable_lease_that_a_new_list_lacks_is_asked_for() {
     let index = synced();
     _ = index.lease_unreadable("ns", "lease", UID);

@@ -15,7 +15,7 @@ use crate::{
         call::Call,
         guards, issue,
         observed::{Child, DecisionSeen, Enforcement, Known, LifecycleSeen, Observed, Presence},
-        rbac,
+        rbac, recorded,
         refusal::Refusal,
         standing::{self, Succession},
         steps, task, terms,
@@ -200,20 +200,13 @@ pub fn settle(seen: &mut Observed, now: Time) {
 }
 
 fn children_gone(seen: &Observed, now: Time) -> Option<End> {
-    if *seen.child(&Child::Account) == Known::Absent {
-        return Some(End::new(EndReason::AccountDeleted, now, "somebody else deleted the lease's account"));
-    }
-    let lost = seen.lease.status.bindings.iter().find(|b| match seen.child(&Child::Binding(b.grant.clone())) {
-        Known::Absent => true,
-        Known::Present(id) => id.uid != b.uid,
-        Known::Unknown | Known::Stranger => false,
-    });
-    if let Some(binding) = lost {
-        return Some(End::new(
-            EndReason::BindingDeleted,
-            now,
-            format!("somebody else deleted RoleBinding {}/{}", binding.namespace, binding.name),
-        ));
+    match recorded::lost(seen) {
+        Some((Child::Binding(_), id)) => {
+            let message = format!("somebody else deleted RoleBinding {}/{}", id.namespace, id.name);
+            return Some(End::new(EndReason::BindingDeleted, now, message));
+        }
+        None if !recorded::account_is_unknown(seen) => {}
+        _ => return Some(End::new(EndReason::AccountDeleted, now, "somebody else deleted the lease's account")),
     }
     let secret = seen.lease.status.credential.as_ref().and_then(|c| c.secret.as_ref())?;
     match &seen.memory.secret {

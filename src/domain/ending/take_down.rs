@@ -9,7 +9,7 @@ use crate::{
         call::{Call, Class, Next},
         decide::{account_gone, attempt},
         observed::{Child, Control, Known, ObjectId, Observed, Presence},
-        report,
+        recorded, report,
         steps::{self, Progress},
     },
 };
@@ -82,10 +82,10 @@ fn call_systems(seen: &Observed, now: Time, progress: Progress) -> Result<Next, 
 }
 
 fn gives_authority(call: &Call) -> bool {
-    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Find(child) if child.gives_authority())
+    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Confirm { child, .. } | Call::Find(child) if child.gives_authority())
 }
 
-/// What is left to delete, and what is left to look for because nobody knows whether it was made.
+/// What is left to delete, and what is left to look for because nobody knows whether it was made, or is gone.
 fn left(seen: &Observed) -> Vec<Call> {
     let known = seen.children.iter().filter_map(|(child, known)| match known {
         // How to take the workflow back has to stay until it is.
@@ -96,7 +96,7 @@ fn left(seen: &Observed) -> Vec<Call> {
     });
     let strays = seen.strays.iter().map(|(child, id)| delete(child, id));
     let claims = seen.claims.iter().map(|(child, id)| Call::Inspect { child: child.clone(), id: id.clone() });
-    known.chain(strays).chain(claims).collect()
+    known.chain(strays).chain(claims).chain(recorded::questions(seen)).collect()
 }
 
 fn delete(child: &Child, id: &ObjectId) -> Call {

@@ -76,6 +76,9 @@ impl State {
     fn die(&mut self) {
         self.world.board.clear();
         self.seen.memory = Memory::default();
+        if self.world.status.issue_time.is_none() {
+            self.world.overlooked.clear();
+        }
         // The Secret is not watched, so that what became of it may be forgotten.
         self.finished.retain(|effect| effect.starts_with("delete") && !effect.contains("Secret"));
         self.visit();
@@ -124,12 +127,24 @@ impl State {
         }
         for child in [Child::Account, b(), Child::Secret, Child::Job] {
             match self.world.objects.get(&child) {
-                Some((_, true)) => events.push(Event::Taken(child)),
+                Some((_, true)) => {
+                    if self.may_be_overlooked(&child) {
+                        events.push(Event::Overlooked(child.clone()));
+                    }
+                    events.push(Event::Taken(child));
+                }
                 Some((_, false)) => {}
                 None => events.push(Event::Squatted(child)),
             }
         }
         events
+    }
+
+    /// What was recorded, or made by this process: of anything else nobody knows before a watch tells again.
+    fn may_be_overlooked(&self, child: &Child) -> bool {
+        let account = self.seen.memory.account.is_some() && *child == Child::Account;
+        let binding = self.world.status.issue_time.is_some() && matches!(child, Child::Binding(_));
+        (account || binding) && !self.world.overlooked.contains(child)
     }
 
     pub fn after(&self, turn: &Turn) -> Self {
@@ -213,6 +228,10 @@ impl State {
                 self.world.objects.remove(child);
                 self.finished.remove(&format!("create {child:?}"));
             }
+            Event::Overlooked(child) => {
+                self.world.overlooked.insert(child.clone());
+                self.finished.remove(&format!("create {child:?}"));
+            }
             Event::Squatted(child) => {
                 self.world.objects.insert(child.clone(), (turn::strangers(child), false));
                 self.strangers.insert(child.clone());
@@ -259,10 +278,11 @@ impl State {
         let decided: Vec<_> = world.decisions.iter().map(|d| (&d.uid, d.created)).collect();
         _ = write!(
             key,
-            "{} {} {:?} {:?} {status:?} {known:?} {decided:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            "{} {} {:?} {:?} {:?} {status:?} {known:?} {decided:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
             world.now,
             world.exists,
             world.objects,
+            world.overlooked,
             world.tokens,
             world.lifecycle.as_ref().map(|l| &l["stopPolicy"]),
             world.rules,

@@ -53,6 +53,8 @@ pub enum Event {
     Decided(&'static str),
     /// Somebody deletes an object of the lease.
     Taken(Child),
+    /// A watch lists anew, and the list lacks an object of the lease that is there.
+    Overlooked(Child),
     /// Somebody makes an object that has a name of the lease's.
     Squatted(Child),
     /// A role gains rights.

@@ -1,0 +1,112 @@
+//! A watch that lacks what is there, as after a list from the past: it ends nothing, and hides nothing from an end.
+
+use super::{
+    agenda::Lane,
+    call::{Answer, Call, Class, Next},
+    decide::decide,
+    ending,
+    learn::learn,
+    observed::{Child, Memory, Observed},
+    world::World,
+};
+use crate::api::reasons::{EndReason, Phase};
+
+fn binding() -> Child {
+    Child::Binding("a".into())
+}
+
+fn active() -> (World, Memory) {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    // The positive control is the last call of an issue.
+    world.run(&mut memory, |w| w.calls.contains(&Call::ReviewToken));
+    assert_eq!(world.status.phase, Some(Phase::Active));
+    world.calls.clear();
+    (world, memory)
+}
+
+fn confirms(world: &World) -> usize {
+    world.calls.iter().filter(|call| matches!(call, Call::Confirm { .. })).count()
+}
+
+fn is_over(world: &World) -> bool {
+    world.status.phase.is_some_and(Phase::is_final)
+}
+
+#[test]
+fn what_only_a_watch_lacks_ends_nothing_and_is_asked_for_once() {
+    for process in [Some(()), None] {
+        let (mut world, mut memory) = active();
+        memory = process.map_or_else(Memory::default, |()| memory);
+        world.overlooked = [Child::Account, binding()].into();
+        for lane in Lane::ALL {
+            _ = world.visits(&mut memory, lane);
+            assert_eq!((confirms(&world), world.calls.len()), (2, 2), "{:?}", world.calls);
+        }
+        assert_eq!(world.status.end_time, None);
+    }
+}
+
+#[test]
+fn while_the_api_server_does_not_answer_nothing_is_concluded_and_it_is_asked_once_a_visit() {
+    let (mut world, mut memory) = active();
+    world.objects.remove(&Child::Account);
+    world.broken = vec![(|call| matches!(call, Call::Confirm { .. }), Class::Transient)];
+    _ = world.visits(&mut memory, Lane::End);
+    assert_eq!((confirms(&world), world.status.end_time), (1, None));
+    let mut seen = world.observe(&memory);
+    seen.learned.failed = failed(&seen);
+    assert!(matches!(decide(&seen, world.now()), Next::Rest { backoff: Some(Lane::Retry), .. }));
+    world.broken.clear();
+    world.run(&mut memory, is_over);
+    assert_eq!(world.status.end_reason, Some(EndReason::AccountDeleted));
+}
+
+fn failed(seen: &Observed) -> Vec<(Call, super::call::Failure)> {
+    let failure = super::call::Failure::new(Class::Transient, "no");
+    super::recorded::questions(seen).into_iter().map(|call| (call, failure.clone())).collect()
+}
+
+#[test]
+fn an_end_finds_what_the_watches_lack() {
+    let (mut world, mut memory) = active();
+    world.overlooked = [Child::Account, binding()].into();
+    world.exists = false;
+    world.run(&mut memory, is_over);
+    assert!(world.ours().is_empty(), "{:?}", world.ours());
+    assert_eq!(world.live_tokens(), 0);
+}
+
+#[test]
+fn an_end_waits_for_no_question_and_nothing_is_claimed_before_its_answer() {
+    let (mut world, mut memory) = active();
+    world.overlooked = [Child::Account, binding()].into();
+    world.exists = false;
+    world.broken = vec![(|call| matches!(call, Call::Confirm { .. }), Class::Transient)];
+    _ = world.visits(&mut memory, Lane::End);
+    assert_eq!(world.ours(), [&Child::Account, &binding()], "the rest is gone at once");
+    let credential = world.status.credential.clone().unwrap();
+    assert_eq!((credential.revocation_time, credential.evidence), (None, None), "an account that may be there");
+}
+
+#[test]
+fn what_is_being_deleted_is_lost_and_taken_down() {
+    let (mut world, memory) = active();
+    let account = world.objects[&Child::Account].0.clone();
+    world.overlooked = [Child::Account].into();
+    let mut seen = world.observe(&memory);
+    let call = Call::Confirm { child: Child::Account, id: account.clone() };
+    assert_eq!(decide(&seen, world.now()), Next::Do(Lane::End, vec![call.clone()]));
+    learn(&mut seen, call, Answer::Deleting(account.clone()), world.now());
+    ending::settle(&mut seen, world.now());
+    assert_eq!(seen.memory.end.as_ref().map(|end| end.reason), Some(EndReason::AccountDeleted));
+    let gives = |world: &mut World, seen: &Observed| match decide(seen, world.now()) {
+        Next::Do(_, calls) => calls,
+        next => panic!("{next:?}"),
+    };
+    let first = gives(&mut world, &seen);
+    for call in first {
+        let answer = world.apply(&call);
+        learn(&mut seen, call, answer, world.now());
+    }
+    assert!(gives(&mut world, &seen).contains(&Call::Delete { child: Child::Account, id: account }));
+}
