@@ -22,6 +22,8 @@ mod caller;
 mod check;
 mod connect;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod json;
 mod judge;
 mod known;
