@@ -51,7 +51,7 @@ fn body() -> Value {
 
 fn document() -> Value {
     json!({
-        "text": "../é\r\nx: y", "with": {"id": "a/../b?c#d"},
+        "text": "tonight", "with": {"id": "a b/é?c#d"},
         "system": {
             "type": "HTTP", "http": {"url": "https://api.example.com/v1"},
             "operations": [{
