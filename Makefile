@@ -122,7 +122,7 @@ else
 endif
 
 FUZZ := $(CURDIR)/target/fuzz.tree
-FUZZ_TARGETS := words expression lease lifecycle policy system decision status
+FUZZ_TARGETS := words expression lease lifecycle policy system decision status answer login operation
 # What libFuzzer needs to see which way was taken: stable flags, and only for the code that is looked at.
 FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table trace-compares)
 

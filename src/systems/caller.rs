@@ -14,9 +14,11 @@ use super::{
     breaker::Pass,
     facts::Facts,
     judge::judge,
+    login::logged_in,
     path,
     problem::Problem,
-    proof::{Proof, Prover, Unproven},
+    proof::{Proof, Unproven},
+    prover::Prover,
     render::{Renderer, is_reserved},
     request::Request,
     send::{NoAnswer, Sending, send},
@@ -217,7 +219,7 @@ impl Inner {
                     let audience = system.spec.audience().ok_or(Trouble::Shape("auth does not say how to log in"))?;
                     let own = self.prover.own_token(audience).await?;
                     let login = vault::login(vault, &own)?;
-                    vault::logged_in(&send(login, tls, &self.lead, rest(until)).await?)?
+                    logged_in(&send(login, tls, &self.lead, rest(until)).await?)?
                 }
                 (None, None) => return Err(Trouble::Shape("the system's type does not go with what is written")),
             };

@@ -71,7 +71,7 @@ async fn holds(
     evaluator.run(DEADLINE, move || Ok(work())).await?.map_err(|why| Problem::Expression { part, why })?
 }
 
-fn evaluate(part: &Part, text: &str, known: &Known, answer: &Answer) -> Result<bool, Problem> {
+pub(super) fn evaluate(part: &Part, text: &str, known: &Known, answer: &Answer) -> Result<bool, Problem> {
     let env = known::judging(&known.params());
     let expression = render::compile(part, text, &env)?;
     known.suffices(part, &expression, &env)?;

@@ -4,12 +4,14 @@
 //! Operation + Facts ─ render ─> Request ─ caller ─> send ─> Answer ─ judge ─> Outcome
 //!                                           │
 //!                                           ├ breaker, pace: whether now
-//!                                           └ proof, vault: as whom
+//!                                           └ prover, login: as whom
 //! ```
 //!
 //! - [`render`], [`known`], [`path`], [`json`]: expressions, before anything is sent
 //! - [`send`], [`connect`], [`address`], [`trust`]: one call over one connection, under one deadline
 //! - [`judge`]: what an answer means
+//! - [`vault`]: a call as a Vault takes it
+//! - [`proof`], [`prover`], [`login`]: what proves who calls
 //! - [`check`], [`probe`]: whether a system can be called at all, for its status
 //! - [`caller`]: the whole of it, for one system apart from all others
 
@@ -20,14 +22,18 @@ mod caller;
 mod check;
 mod connect;
 pub mod facts;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod json;
 mod judge;
 mod known;
+mod login;
 mod pace;
 mod path;
 mod probe;
 mod problem;
 mod proof;
+mod prover;
 mod render;
 mod request;
 pub mod seen;

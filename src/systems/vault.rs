@@ -1,17 +1,11 @@
 //! OpenBao and HashiCorp Vault: the login of the Kubernetes auth method, and a KV engine of version 2.
 
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use serde::Deserialize;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::{
-    answer::Answer,
     path,
-    proof::{Kept, Proof, Unproven, sensitive},
     request::{Body, Request},
     send::Sending,
     trouble::Trouble,
@@ -21,23 +15,7 @@ use crate::{
     cluster::token::Token,
 };
 
-const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-vault-namespace");
-/// The longest that a login is kept; also where Vault says that it never ends (0).
-const LONGEST: Duration = Duration::from_secs(600);
-
-/// The part of a login's answer that matters. No `Debug`: it holds a token.
-#[derive(Deserialize)]
-struct Login {
-    auth: LoginAuth,
-}
-
-#[derive(Deserialize)]
-struct LoginAuth {
-    client_token: String,
-    #[serde(default)]
-    lease_duration: u64,
-}
 
 /// The login by a token of the operator's own.
 pub(super) fn login(vault: &VaultSystem, own: &Token) -> Result<Sending, Trouble> {
@@ -48,21 +26,6 @@ pub(super) fn login(vault: &VaultSystem, own: &Token) -> Result<Sending, Trouble
     headers.push((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
     let url = path::join(&vault.url, &format!("/v1/auth/{mount}/login"))?;
     Ok(Sending { method: Method::POST, url, headers, body: Bytes::from(body) })
-}
-
-/// What a login gives: the client token, used until two thirds of its life have passed.
-pub(super) fn logged_in(answer: &Answer) -> Result<Kept, Unproven> {
-    if !answer.status.is_success() {
-        return Err(Unproven::Login(answer.status.as_u16()));
-    }
-    let login: Login = serde_json::from_slice(&answer.body).map_err(|_| Unproven::LoginAnswer)?;
-    let token = Zeroizing::new(login.auth.client_token);
-    let value = sensitive(token.as_bytes()).ok_or(Unproven::LoginAnswer)?;
-    let life = match login.auth.lease_duration {
-        0 => LONGEST,
-        seconds => Duration::from_secs(seconds.min(LONGEST.as_secs() * 3 / 2) * 2 / 3),
-    };
-    Ok(Kept { proof: Proof { name: TOKEN, value }, until: Instant::now() + life })
 }
 
 /// The call of the KV engine that a request stands for.

@@ -13,7 +13,8 @@ mkdir -p "$tree/src/cluster" "$tree/.cargo"
     if [ "$what" = fuzz ]; then
         printf '[[bin]]\nname = "fuzz"\npath = "src/fuzz.rs"\ntest = false\n\n[dependencies]\nlibfuzzer-sys = "0.4"\n'
         printf 'kube = { version = "5", default-features = false, features = ["derive"] }\n'
-        grep -E '^(cel|chrono|jiff|k8s-openapi|schemars|serde|serde_json|sha2|thiserror) = ' "$root/Cargo.toml"
+        printf 'tokio = { version = "1", features = ["rt", "sync"] }\n'
+        grep -E '^(base64|bytes|cel|chrono|http|jiff|k8s-openapi|schemars|serde|serde_json|sha2|thiserror|zeroize) = ' "$root/Cargo.toml"
     else
         awk '/^\[/ {inside = /^\[(dev-)?dependencies\]/} inside' "$root/Cargo.toml" | sed "s|path = \"tests/|path = \"$root/tests/|"
     fi
@@ -43,4 +44,7 @@ mkdir -p "$tree/config"
 (cd "$tree" && find src config -type f ! -path src/lib.rs ! -path src/fuzz.rs) | while read -r file; do
     [ -e "$root/$file" ] || rm "$tree/$file"
 done
-(cd "$root" && find src/api src/domain src/cluster/fence.rs config -type f) | while read -r file; do same "$root/$file" "$tree/$file"; done
+# What answers of other systems go through; fuzz.rs says which of it.
+more=()
+if [ "$what" = fuzz ]; then more=(src/systems src/cluster/render.rs src/runtime/evaluator.rs); fi
+(cd "$root" && find src/api src/domain src/cluster/fence.rs "${more[@]}" config -type f) | while read -r file; do same "$root/$file" "$tree/$file"; done

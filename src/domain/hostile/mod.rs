@@ -185,4 +185,4 @@ fn visits(mut world: World) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

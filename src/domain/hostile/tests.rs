@@ -61,7 +61,7 @@ fn hostile() -> impl Strategy<Value = Value> {
 
 /// What is done to one place of a document.
 #[derive(Clone, Debug)]
-enum Change {
+pub(crate) enum Change {
     Put(Value),
     Remove,
     /// Its entries many times over.
@@ -70,7 +70,7 @@ enum Change {
     Add(Value),
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(crate) fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => hostile().prop_map(Change::Put),
         2 => Just(Change::Remove),
@@ -91,7 +91,7 @@ fn places(value: &Value, at: &str, all: &mut Vec<String>) {
     }
 }
 
-fn changed(mut document: Value, changes: &[(Index, Change)]) -> Value {
+pub(crate) fn changed(mut document: Value, changes: &[(Index, Change)]) -> Value {
     for (index, change) in changes {
         let mut all = vec![];
         places(&document, "", &mut all);
@@ -124,7 +124,7 @@ fn changed(mut document: Value, changes: &[(Index, Change)]) -> Value {
 }
 
 /// How many documents for each target: `FUZZ_CASES` says more.
-fn cases() -> ProptestConfig {
+pub(crate) fn cases() -> ProptestConfig {
     let cases = std::env::var("FUZZ_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96);
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::default() }
 }
