@@ -110,3 +110,15 @@ fn what_is_being_deleted_is_lost_and_taken_down() {
     }
     assert!(gives(&mut world, &seen).contains(&Call::Delete { child: Child::Account, id: account }));
 }
+
+/// An earlier self has taken the lease down because its lifecycle was deleted, and died before it could write that.
+#[test]
+fn what_is_missing_together_with_the_lifecycle_went_with_the_lifecycle() {
+    let (mut world, _) = active();
+    world.lifecycle = None;
+    world.objects.remove(&Child::Account);
+    let mut memory = Memory::default();
+    memory.gone.extend([world.status.credential.as_ref().unwrap().service_account.as_ref().unwrap().uid.clone()]);
+    world.run(&mut memory, is_over);
+    assert_eq!(world.status.end_reason, Some(EndReason::LifecycleDeleted));
+}

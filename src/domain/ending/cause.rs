@@ -172,10 +172,11 @@ fn ended_while_active(seen: &Observed, now: Time) -> Option<End> {
         .or_else(|| unanswered_while_active(seen, now))
 }
 
-/// What is missing of a lease that seems to be left behind was, for all that is known, taken down by an earlier self: which it
-/// is will be known in this visit, unless the question fails.
+/// What is missing of a lease that seems to be left behind, or whose lifecycle seems to be gone, was, for all that is known, taken
+/// down by an earlier self: which it is will be known in this visit, unless the question fails.
 fn confirms_first(seen: &Observed) -> bool {
-    standing::to_be_confirmed(seen) && seen.failure_of(&Call::ReadLifecycle).is_none()
+    let asks = standing::to_be_confirmed(seen) || seen.lifecycle == (LifecycleSeen::Absent { confirmed: false });
+    asks && seen.failure_of(&Call::ReadLifecycle).is_none()
 }
 
 /// It was made for a standing credential that is held by another lease by now, as the API server itself has confirmed.
