@@ -20,9 +20,8 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
     let untried =
         |calls: Vec<Call>| -> Vec<Call> { calls.into_iter().filter(|call| seen.failure_of(call).is_none()).collect() };
     let (authority, rest): (Vec<_>, Vec<_>) = untried(left(seen)).into_iter().partition(gives_authority);
-    let first = if authority.is_empty() { rest } else { authority };
-    // Whether something is there that no watch has is asked beside the deletions: none of them waits for the answer.
-    let calls = [first, untried(recorded::questions(seen))].concat();
+    // Whether something is there that no watch has is asked beside the last deletions: none of them waits for the answer.
+    let calls = if authority.is_empty() { [rest, untried(recorded::questions(seen))].concat() } else { authority };
     if !calls.is_empty() {
         return Next::Do(Lane::End, calls);
     }
