@@ -248,7 +248,7 @@ fn a_rolebinding_that_a_list_lacks_is_asked_for_and_known_again_if_it_is_there()
     let visit = index.observe(&uid()).unwrap();
     let id = ObjectId { namespace: "ns".into(), name: names::binding(&uid(), "a"), uid: "ours".into() };
     let call = Call::Confirm { child: Child::Binding("a".into()), id: id.clone() };
-    assert_eq!(crate::domain::recorded::questions(&visit), [call.clone()]);
+    assert_eq!(crate::domain::recorded::questions(&visit), std::slice::from_ref(&call));
     index.note(&visit, &call, &Answer::Present(id.clone()));
     assert_eq!(seen(&index), Known::Present(id));
 }

@@ -17,14 +17,15 @@ use crate::{
 /// RoleBindings first, then everything else at once; each is tried even if another fails; then the status; then the proof.
 #[must_use]
 pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
-    let (authority, rest): (Vec<_>, Vec<_>) = left(seen).into_iter().partition(gives_authority);
-    for batch in [authority, rest] {
-        let untried: Vec<Call> = batch.into_iter().filter(|call| seen.failure_of(call).is_none()).collect();
-        if !untried.is_empty() {
-            return Next::Do(Lane::End, untried);
-        }
+    let untried =
+        |calls: Vec<Call>| -> Vec<Call> { calls.into_iter().filter(|call| seen.failure_of(call).is_none()).collect() };
+    let (authority, rest): (Vec<_>, Vec<_>) = untried(left(seen)).into_iter().partition(gives_authority);
+    // Whether something is there that no watch has is asked beside the last deletions: none of them waits for the answer.
+    let calls = if authority.is_empty() { [rest, untried(recorded::questions(seen))].concat() } else { authority };
+    if !calls.is_empty() {
+        return Next::Do(Lane::End, calls);
     }
-    let clean = left(seen).is_empty();
+    let clean = left(seen).is_empty() && recorded::unconfirmed(seen).is_empty();
     if !account_gone(seen) {
         return write(
             seen,
@@ -82,10 +83,10 @@ fn call_systems(seen: &Observed, now: Time, progress: Progress) -> Result<Next, 
 }
 
 fn gives_authority(call: &Call) -> bool {
-    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Confirm { child, .. } | Call::Find(child) if child.gives_authority())
+    matches!(call, Call::Delete { child, .. } | Call::Inspect { child, .. } | Call::Find(child) if child.gives_authority())
 }
 
-/// What is left to delete, and what is left to look for because nobody knows whether it was made, or is gone.
+/// What is left to delete, and what is left to look for because nobody knows whether it was made.
 fn left(seen: &Observed) -> Vec<Call> {
     let known = seen.children.iter().filter_map(|(child, known)| match known {
         // How to take the workflow back has to stay until it is.
@@ -96,7 +97,7 @@ fn left(seen: &Observed) -> Vec<Call> {
     });
     let strays = seen.strays.iter().map(|(child, id)| delete(child, id));
     let claims = seen.claims.iter().map(|(child, id)| Call::Inspect { child: child.clone(), id: id.clone() });
-    known.chain(strays).chain(claims).chain(recorded::questions(seen)).collect()
+    known.chain(strays).chain(claims).collect()
 }
 
 fn delete(child: &Child, id: &ObjectId) -> Call {
