@@ -47,14 +47,16 @@ pub(super) fn operation(data: &[u8]) {
     }
 }
 
-/// Whether a document is one, and all of its operations can be sent.
+/// Whether a document is one, and all of its operations can be sent; if not, why.
 #[cfg(test)]
-pub(super) fn is_whole(data: &[u8]) -> bool {
-    let Ok(document) = serde_json::from_slice::<Document>(data) else { return false };
-    let rendered = |operation: &Operation| {
-        waited(async |evaluator| Renderer::new(evaluator.clone()).render(operation, &facts(&document)).await).is_ok()
-    };
-    check_system(&document.system).is_ok() && document.system.operations.iter().all(rendered)
+pub(super) fn is_whole(data: &[u8]) -> Result<(), String> {
+    let document: Document = serde_json::from_slice(data).map_err(|why| why.to_string())?;
+    check_system(&document.system)?;
+    for operation in &document.system.operations {
+        waited(async |evaluator| Renderer::new(evaluator.clone()).render(operation, &facts(&document)).await)
+            .map_err(|why| why.to_string())?;
+    }
+    Ok(())
 }
 
 /// What would be sent goes where the system's url says, and is bounded.

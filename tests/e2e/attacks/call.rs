@@ -21,6 +21,8 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Answer {
     pub code: u16,
+    /// Under which the API server noted the request down.
+    pub audit_id: String,
     pub body: Value,
 }
 
@@ -99,7 +101,8 @@ impl Call {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await?.to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
-        Ok(Answer { code: parts.status.as_u16(), body })
+        let audit_id = parts.headers.get("audit-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        Ok(Answer { code: parts.status.as_u16(), audit_id, body })
     }
 }
 

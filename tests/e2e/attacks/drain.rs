@@ -33,6 +33,9 @@ pub fn stops() -> Table {
     };
     Table::of("leasehold-drain")
         .attack("", Drain, "opens grants across namespaces", |_| policy(&fresh("open"), opens()))
+        .attack("", Drain, "stops everything under a name that nobody looks for", |_| {
+            policy(&fresh("stop"), everything())
+        })
         .attack("", Drain, "opens them beside its stop", move |_| policy(STOP, with_stop(opens())))
         .attack("", Drain, "lifts its stop by name and lets all go on", |_| policy(STOP, json!({"stopPolicy": "None"})))
         .attack("", Drain, "stops one tenant only", move |_| {

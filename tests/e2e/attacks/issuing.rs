@@ -97,6 +97,9 @@ pub fn tokens() -> Table {
         .attack("10", Ci, "hides it as the third", |g| mint(&g.account, 600, &[STS, STS, VAULT]))
         .attack("10", Ci, "hides it as the fourth", |g| mint(&g.account, 600, &[STS, STS, STS, VAULT]))
         .attack("10", Ci, "hides it as the fifth", |g| mint(&g.account, 600, &[STS, STS, STS, STS, VAULT]))
+        .attack("23", Admin, "mints for the namespace's default account, for any audience", |_| {
+            mint("default", 600, &[])
+        })
         .attack("10", Ci, "mints after the deadline", |g| mint(&g.ended, 600, &[]))
         .attack("10", Ci, "mints after the deadline and says it is 2001", |g| {
             let mut ask = token_request(600, &[]);
