@@ -49,36 +49,43 @@ pub const ANNOTATION_RESTARTED_FROM: &str = "leasehold.dev/restarted-from";
 pub const SECRET_TYPE: &str = "leasehold.dev/credential";
 
 /// UID of a lease: what everything made for it is named after.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseUid(String);
+///
+/// Its text is kept in place: half a dozen maps hold one for each lease.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseUid([u8; 36]);
 
 impl LeaseUid {
     /// Takes a UID as the API server gives it (RFC 4122, 36 characters). `None` for anything else.
     #[must_use]
     pub fn parse(uid: &str) -> Option<Self> {
         let hex = uid.chars().filter(|c| *c != '-');
-        let ok = uid.len() == 36
-            && hex.clone().count() == 32
-            && hex.clone().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
-        ok.then(|| Self(uid.to_owned()))
+        let ok = hex.clone().count() == 32 && hex.clone().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
+        uid.as_bytes().try_into().ok().filter(|_| ok).map(Self)
     }
 
     /// The 32 hexadecimal digits without dashes.
     #[must_use]
     pub fn hex(&self) -> String {
-        self.0.chars().filter(|c| *c != '-').collect()
+        self.as_str().chars().filter(|c| *c != '-').collect()
     }
 
     /// As the API server writes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Nothing but digits and dashes was taken.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for LeaseUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for LeaseUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LeaseUid").field(&self.as_str()).finish()
     }
 }
 

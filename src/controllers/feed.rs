@@ -32,6 +32,15 @@ use crate::{
     domain::{observed::RoleSeen, rbac},
 };
 
+/// How many objects a list brings at once. A page is there as a whole, as text and decoded, in each watch, and a process keeps most
+/// of the memory that it has once needed: with the usual 500 the pages cost more than everything that is kept of thousands of leases.
+const PAGE: u32 = 50;
+
+/// Watches that begin with a list of what the store has now, in small pages. Lists that are streamed may be older than that.
+pub(super) fn everything() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
+
 /// Where what follows from an event goes.
 #[derive(Clone)]
 pub struct Outlet {
@@ -63,9 +72,9 @@ impl Outlet {
 /// The watches of [`super::index::WRITTEN`], as tasks to be spawned: what the leader itself writes.
 #[must_use]
 pub fn written(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFuture<'static, ()>> {
-    let ours = watcher::Config::default().labels(names::LABEL_LEASE_UID);
+    let ours = everything().labels(names::LABEL_LEASE_UID);
     vec![
-        Box::pin(leases(watcher(Api::all(client.clone()), watcher::Config::default()), outlet.clone())),
+        Box::pin(leases(watcher(Api::all(client.clone()), everything()), outlet.clone())),
         Box::pin(children::<ServiceAccount>(
             watcher(Api::namespaced(client.clone(), names::ISSUING_NAMESPACE), ours),
             Kind::Account,
@@ -83,7 +92,7 @@ pub fn watches(
     policies_changed: &Arc<Notify>,
     systems_changed: &Arc<Notify>,
 ) -> Vec<futures::future::BoxFuture<'static, ()>> {
-    let all = watcher::Config::default;
+    let all = everything;
     let ours = || all().labels(names::LABEL_LEASE_UID);
     let issuing = names::ISSUING_NAMESPACE;
     vec![

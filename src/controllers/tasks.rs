@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::{
-    feed::Outlet,
+    feed::{Outlet, everything},
     index::{Place, TaskRow},
 };
 use crate::{
@@ -160,7 +160,7 @@ impl Ends for PodStatus {
 
 async fn follow<S: Ends>(client: Client, resource: ApiResource, outlet: Outlet, place: Place) {
     let api: Api<Object<NotUsed, S>> = Api::namespaced_with(client, &place.1, &resource);
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).backoff(Pauses::new()));
+    let mut events = std::pin::pin!(watcher(api, everything()).backoff(Pauses::new()));
     while let Some(event) = events.next().await {
         let index = &outlet.index;
         let wishes = match event {

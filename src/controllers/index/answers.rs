@@ -20,10 +20,7 @@ impl Index {
             {
                 let kind = kind_of(child);
                 let epoch = inner.epoch(Source::Children(kind));
-                inner.keep_child(
-                    uid,
-                    ChildRow { kind, child: child.clone(), id: id.clone(), ours: true, foreign: false, epoch },
-                );
+                inner.keep_child(uid, ChildRow::new(kind, child.clone(), id, true, epoch));
             }
             (Call::Delete { id, child }, Answer::Done) => {
                 if inner.drop_child(uid, &id.uid) && *child != Child::Secret {

@@ -48,7 +48,7 @@ impl Index {
         let Some(uid) = LeaseUid::parse(uid) else { return Wishes::default() };
         let mut inner = self.inner();
         let epoch = inner.epoch(Source::Leases);
-        let row = inner.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(namespace, name));
+        let row = inner.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(namespace, name).into());
         (row.namespace, row.name) = (namespace.to_owned(), name.to_owned());
         row.presence = Presence::Unreadable;
         row.epoch = epoch;
@@ -128,12 +128,12 @@ impl Index {
         let (epoch, object) = (inner.epoch(Source::Children(kind)), id.uid.clone());
         let place = annotation.and_then(names::lease_in);
         let place = place.filter(|(namespace, _)| !forgeable || inner.may_grant_into(namespace, &id.namespace));
-        inner.keep_child(&lease, ChildRow { kind, child, id, ours: !forgeable, foreign: false, epoch });
+        inner.keep_child(&lease, ChildRow::new(kind, child, &id, !forgeable, epoch));
         inner.count(&lease);
         if !inner.leases.contains_key(&lease) && (place.is_some() || !forgeable) {
             // An object of a lease that nobody has seen: its lease may be gone, or its watch may lag. The visit asks.
             let (namespace, name) = place.unwrap_or_default();
-            inner.leases.insert(lease.clone(), Row::unknown(namespace, name));
+            inner.leases.insert(lease.clone(), Row::unknown(namespace, name).into());
         }
         let synced = inner.all_synced();
         match inner.leases.get(&lease) {

@@ -44,19 +44,19 @@ enum Tells {
 /// A RoleBinding that only a watch has told of may be anybody's: before it is used or deleted it is looked at, as one whose
 /// creation was not answered. `granted`: where each grant goes, as far as anything tells.
 fn tells(row: &ChildRow, lease: &LeaseSeen, granted: &BTreeMap<String, String>) -> Tells {
-    let Child::Binding(grant) = &row.child else { return Tells::Known(Known::Present(row.id.clone())) };
+    let Child::Binding(grant) = &row.child else { return Tells::Known(Known::Present(row.id.unpack())) };
     if row.foreign {
         return Tells::Nothing;
     }
     let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
-    if recorded.is_some_and(|b| b.uid == row.id.uid) {
-        return Tells::Known(Known::Present(row.id.clone()));
+    if recorded.is_some_and(|b| b.uid == row.id.uid()) {
+        return Tells::Known(Known::Present(row.id.unpack()));
     }
-    let elsewhere = granted.get(grant) != Some(&row.id.namespace);
+    let elsewhere = granted.get(grant).is_none_or(|namespace| namespace != row.id.namespace());
     if row.ours && !(elsewhere && recorded.is_some()) {
-        return Tells::Known(Known::Present(row.id.clone()));
+        return Tells::Known(Known::Present(row.id.unpack()));
     }
-    if granted.get(grant) != Some(&row.id.namespace) {
+    if granted.get(grant).is_none_or(|namespace| namespace != row.id.namespace()) {
         return Tells::Claim;
     }
     // In the place of one that was recorded: that one is gone.
@@ -76,16 +76,20 @@ impl Inner {
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let recorded = self.recorded_bindings(lease, &row);
         let rows = self.children.entry(lease.clone()).or_default();
-        let here = rows.iter().filter(|r| !r.ours && r.id.namespace == row.id.namespace).count();
-        let full = !row.ours && here >= MOST_CLAIMS && !recorded.contains(&row.id.uid);
-        match rows.iter_mut().find(|r| r.id.uid == row.id.uid) {
+        let here = rows.iter().filter(|r| !r.ours && r.id.namespace() == row.id.namespace()).count();
+        let full = !row.ours && here >= MOST_CLAIMS && !recorded.iter().any(|uid| uid == row.id.uid());
+        match rows.iter_mut().find(|r| r.id.uid() == row.id.uid()) {
             Some(known) => {
                 row.ours |= known.ours;
                 row.foreign |= known.foreign;
                 *known = row;
             }
             None if full => {}
-            None => rows.push(row),
+            None => {
+                // There will hardly be another one: a vector would keep room for as many again.
+                rows.reserve_exact(1);
+                rows.push(row);
+            }
         }
     }
 
@@ -100,18 +104,18 @@ impl Inner {
     /// Whether nobody knows yet whose this object is.
     pub(super) fn is_claim(&self, lease: &LeaseUid, uid: &str) -> bool {
         let mut rows = self.children.get(lease).into_iter().flatten();
-        rows.any(|row| row.id.uid == uid && !row.ours && !row.foreign)
+        rows.any(|row| row.id.uid() == uid && !row.ours && !row.foreign)
     }
 
     pub(super) fn is_foreign(&mut self, lease: &LeaseUid, uid: &str) {
         let rows = self.children.get_mut(lease).into_iter().flatten();
-        rows.filter(|row| row.id.uid == uid).for_each(|row| row.foreign = true);
+        rows.filter(|row| row.id.uid() == uid).for_each(|row| row.foreign = true);
     }
 
     pub(super) fn drop_child(&mut self, lease: &LeaseUid, uid: &str) -> bool {
         let Some(rows) = self.children.get_mut(lease) else { return false };
         let before = rows.len();
-        rows.retain(|row| row.id.uid != uid);
+        rows.retain(|row| row.id.uid() != uid);
         let dropped = rows.len() < before;
         if rows.is_empty() {
             self.children.remove(lease);
@@ -131,7 +135,7 @@ impl Inner {
             .into_iter()
             .flatten()
             .find(|row| row.child == Child::Account)
-            .map(|row| row.id.clone());
+            .map(|row| row.id.unpack());
         if let (Some(row), Some(id)) = (self.leases.get_mut(lease), account) {
             row.memory.account = Some(id);
         }
@@ -150,7 +154,7 @@ impl Inner {
             let known = match tells(row, lease, granted) {
                 Tells::Nothing => continue,
                 Tells::Claim => {
-                    all.claims.push((row.child.clone(), row.id.clone()));
+                    all.claims.push((row.child.clone(), row.id.unpack()));
                     continue;
                 }
                 Tells::Known(known) => known,

@@ -86,7 +86,8 @@ type RoleKey = (RoleKind, String, String);
 
 #[derive(Default)]
 struct Inner {
-    leases: HashMap<LeaseUid, Row>,
+    /// Boxed: a map keeps room for twice as many as there are.
+    leases: HashMap<LeaseUid, Box<Row>>,
     /// How many of them deliver a Secret.
     delivered: usize,
     by_name: HashMap<(String, String), LeaseUid>,
@@ -196,3 +197,5 @@ impl Index {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weight;

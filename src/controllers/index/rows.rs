@@ -11,7 +11,7 @@ use crate::{
         status::CredentialLeaseStatus,
     },
     cluster::fence::Kind,
-    controllers::packed::Packed,
+    controllers::packed::{Packed, PackedId},
     domain::{
         agenda::Lane,
         agreement,
@@ -58,12 +58,18 @@ pub(super) struct Row {
 pub(super) struct ChildRow {
     pub(super) kind: Kind,
     pub(super) child: Child,
-    pub(super) id: ObjectId,
+    pub(super) id: PackedId,
     /// It was looked at, and is nobody's of ours.
     pub(super) foreign: bool,
     /// Nobody else can have made it: only the operator writes in the issuing namespace; elsewhere our own call said so.
     pub(super) ours: bool,
     pub(super) epoch: u64,
+}
+
+impl ChildRow {
+    pub(super) fn new(kind: Kind, child: Child, id: &ObjectId, ours: bool, epoch: u64) -> Self {
+        Self { kind, child, id: PackedId::of(id), foreign: false, ours, epoch }
+    }
 }
 
 /// What is kept of one namespace besides its labels.
@@ -168,7 +174,7 @@ impl Inner {
             self.mark(&former, Presence::Gone);
         }
         self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid.clone());
-        let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name));
+        let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name).into());
         row.epoch = epoch;
         if row.packed.is_some() && row.presence == Presence::Exists && version <= row.version {
             if version < row.version && self.listing.contains(&Source::Leases) {
@@ -193,7 +199,7 @@ impl Inner {
         self.issued(key, lease.status.as_ref().and_then(|s| s.issue_time));
         let over = lease.status.as_ref().is_some_and(|s| s.end_time.is_some());
         self.tasks.wants(&uid, lease, over);
-        self.leases.get(&uid).map(|row| (uid, row))
+        self.leases.get(&uid).map(|row| (uid, &**row))
     }
 
     pub(super) fn mark(&mut self, uid: &LeaseUid, presence: Presence) -> Option<String> {

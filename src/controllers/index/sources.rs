@@ -138,7 +138,7 @@ impl Inner {
             .flat_map(|(lease, rows)| {
                 rows.iter()
                     .filter(|row| row.kind == kind && row.epoch < epoch)
-                    .map(move |row| (lease.clone(), row.id.uid.clone()))
+                    .map(move |row| (lease.clone(), row.id.uid().to_owned()))
             })
             .collect();
         let mut wishes = Wishes::default();
