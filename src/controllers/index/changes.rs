@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Index, Source, Wish, Wishes,
+    Index, Inner, Source, Wish, Wishes,
     rows::{ChildRow, LifecycleRow, Row},
 };
 use crate::{
@@ -23,6 +23,13 @@ impl Index {
     /// A lease was created or changed.
     pub fn lease_applied(&self, lease: &CredentialLease) -> Wishes {
         let mut inner = self.inner();
+        let former = inner.former(lease);
+        let mut wishes = self.applied(&mut inner, lease);
+        wishes.visits.extend(former);
+        wishes
+    }
+
+    fn applied(&self, inner: &mut Inner, lease: &CredentialLease) -> Wishes {
         let Some((uid, row)) = inner.admit(lease) else {
             // Our own write: only what is counted over leases may be different.
             let key = (lease.metadata.namespace.clone().unwrap_or_default(), lease.spec.lifecycle_ref.name.clone());
@@ -30,7 +37,7 @@ impl Index {
         };
         let (namespace, lane, at) = (row.namespace.clone(), row.lane(), row.due());
         let lifecycle = (row.namespace.clone(), row.lifecycle.clone());
-        self.tell(&mut inner, &uid, lease.status.as_ref());
+        self.tell(inner, &uid, lease.status.as_ref());
         inner.count(&uid);
         let synced = inner.all_synced();
         let own_end = inner.leases.get(&uid).and_then(|row| row.end.or(row.expires).filter(|_| !row.is_final()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Doubt, Inner, Source};
+use super::{Doubt, Inner, Source, Wish};
 use crate::{
     api::{
         CredentialLease, ServiceAccountLifecycle, Time, condition,
@@ -167,12 +167,7 @@ impl Inner {
         self.newest = self.newest.max(version);
         let epoch = self.epoch(Source::Leases);
         let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
-        if let Some(former) =
-            self.by_name.insert((namespace.clone(), name.clone()), uid.clone()).filter(|former| *former != uid)
-        {
-            // Deleted and created again between two events.
-            self.mark(&former, Presence::Gone);
-        }
+        self.by_name.insert((namespace.clone(), name.clone()), uid.clone());
         self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid.clone());
         let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name).into());
         row.epoch = epoch;
@@ -200,6 +195,17 @@ impl Inner {
         let over = lease.status.as_ref().is_some_and(|s| s.end_time.is_some());
         self.tasks.wants(&uid, lease, over);
         self.leases.get(&uid).map(|row| (uid, &**row))
+    }
+
+    /// A lease of the same name that must have been deleted before this one was created, unless this is told of from the past: it
+    /// has to be asked for, and ended if it is gone.
+    pub(super) fn former(&mut self, lease: &CredentialLease) -> Option<Wish> {
+        let metadata = &lease.metadata;
+        let key = (metadata.namespace.clone()?, metadata.name.clone()?);
+        let former = self.by_name.get(&key).filter(|known| Some(known.as_str()) != metadata.uid.as_deref())?.clone();
+        let row = self.leases.get_mut(&former).filter(|row| row.is_there())?;
+        row.presence = Presence::Unconfirmed;
+        Some(Wish { lease: former, namespace: key.0, lane: Lane::End, at: None })
     }
 
     pub(super) fn mark(&mut self, uid: &LeaseUid, presence: Presence) -> Option<String> {

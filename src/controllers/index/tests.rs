@@ -390,3 +390,15 @@ fn what_delivers_a_secret_is_counted_as_long_as_it_lives() {
     index.forget(&uid());
     assert_eq!(index.inner().delivered, 0);
 }
+
+#[test]
+fn a_lease_that_was_created_again_under_its_name_has_the_one_before_asked_for_and_ended() {
+    const NEXT: &str = "5f2c8a8e-0000-4000-8000-000000000001";
+    let index = synced();
+    _ = index.lease_applied(&lease(7, |_| {}));
+    let wishes = index.lease_applied(&lease(9, |lease| lease["metadata"]["uid"] = json!(NEXT)));
+    let ends = |uid: &LeaseUid| wishes.visits.iter().any(|w| w.lease == *uid && w.lane == Lane::End && w.at.is_none());
+    assert!(ends(&uid()), "{wishes:?}");
+    assert_eq!(index.observe(&uid()).unwrap().lease.presence, Presence::Unconfirmed);
+    assert_eq!(index.observe(&LeaseUid::parse(NEXT).unwrap()).unwrap().lease.presence, Presence::Exists);
+}
