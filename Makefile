@@ -61,6 +61,10 @@ package: ## the plugin as an archive, with checksums: target/dist/; FROM=<direct
 		-c -C $(abspath $(FROM)) kubectl-lease -C $(CURDIR) LICENSE | gzip -n > $(INTO)/kubectl-lease-$(VERSION)-$(PLATFORM).tar.gz
 	@cd $(INTO) && sha256sum kubectl-lease-$(VERSION)-*.tar.gz | tee SHA256SUMS
 
+# In the gate: what begins within so many seconds of one sample, always the same. `make faults` runs more of it, and other samples.
+FAULTS_FOR := 200
+FAULTS_SEED := 8
+
 # Two tests at a time: most of them wait for a time to pass. Those that measure to the millisecond hold tests/e2e/support's QUIET.
 .PHONY: test
 test: tools ## everything that must hold: format, lints, generated files, all tests
@@ -74,9 +78,10 @@ test: tools ## everything that must hold: format, lints, generated files, all te
 	$(call step,bill of materials,$(MAKE) --no-print-directory sbom)
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,tests,RUST_TEST_THREADS=2 cargo test --workspace)
+	$(call step,faults at every call (a small sample),FOR=$(FAULTS_FOR) SEED=$(FAULTS_SEED) cargo test --quiet --test faults)
 
 .PHONY: faults
-faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FULL=1 for all, PLANS=n, SEED=n, PLAN='name'
+faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FOR=<seconds>, FULL=1 for all, PLANS=n, SEED=n, PLAN='name'
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults
