@@ -59,7 +59,7 @@ pub struct Widths {
 
 /// How many visits of a lane may wait for late answers beside those in its places, for each place: an API server that is slow
 /// altogether is not asked ever more at once.
-const LATE_FOR_EACH_PLACE: usize = 2;
+const LATE_FOR_EACH_PLACE: usize = 4;
 
 /// A visit to be made now. [`Agenda::done`] gives its place back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -178,11 +178,11 @@ fn a_late_visit_gives_its_place_to_another_within_bounds() {
         agenda.late(visit.key);
         started.push(visit.key);
     }
-    assert_eq!(started, [key(1), key(2), key(3)], "two late ones for each place, and one in it");
+    assert_eq!(started, [1, 2, 3, 4, 5].map(key), "four late ones for each place, and one in it");
     agenda.done(key(1), []);
     assert!(agenda.next(100).is_none(), "a late one that is done frees no place");
-    agenda.late(key(3));
-    assert_eq!(agenda.next(100).unwrap().key, key(4), "now there is room for one more that is late");
+    agenda.late(key(5));
+    assert_eq!(agenda.next(100).unwrap().key, key(6), "now there is room for one more that is late");
     assert!(!agenda.wake(key(3), "a", Lane::Issue, 0));
     assert!(agenda.wake(key(2), "a", Lane::End, 0), "a late one is interrupted like any other");
     assert_eq!(agenda.next(100), None, "and still visited by one at a time");
@@ -285,7 +285,7 @@ proptest! {
                 }
                 Act::Late(n) => {
                     agenda.late(key(n));
-                    if model.running.get(&n).is_some_and(|lane| model.in_lane(*lane, true) < 2 * width(*lane)) {
+                    if model.running.get(&n).is_some_and(|lane| model.in_lane(*lane, true) < LATE_FOR_EACH_PLACE * width(*lane)) {
                         model.late.insert(n);
                     }
                 }
