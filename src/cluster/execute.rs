@@ -72,7 +72,7 @@ impl Execute {
             Call::Find(Child::Secret) => self.find_secret(seen).await,
             Call::Find(child) => self.find(seen, child).await,
             Call::Inspect { child, id } => self.inspect(seen, child, id).await,
-            Call::Confirm { child, id } => self.confirm(child, id).await,
+            Call::Confirm { child, id } => self.confirm(seen, child, id).await,
             Call::MintToken { account } => self.mint(seen, account, now).await,
             Call::ReviewToken => self.review(seen).await,
             Call::Delete { child, id } => self.delete(child, id).await,
@@ -258,18 +258,20 @@ impl Execute {
     }
 
     /// Whether exactly this object is still there. Without a resourceVersion the answer is never older than the question.
-    async fn confirm(&self, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
+    async fn confirm(&self, seen: &Observed, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
         let path = paths::child_path(child, &id.namespace, Some(&id.name));
         let reply = self.exchange.send(Ask::new(Method::GET, path).metadata()).await?;
         if reply.code == StatusCode::NOT_FOUND {
             return Ok(Answer::Absent);
         }
         let metadata = reply.decode::<Partial>()?.metadata;
+        // Without our label no watch tells what becomes of it.
+        let stays = metadata.deletion_timestamp.is_none() && fence::is_of(&metadata, &seen.lease.uid);
         Ok(match metadata.uid {
             Some(uid) if uid != id.uid => Answer::Absent,
             None => return Err(transient("the answer names no object")),
-            Some(_) if metadata.deletion_timestamp.is_some() => Answer::Deleting(id.clone()),
-            Some(_) => Answer::Present(id.clone()),
+            Some(_) if stays => Answer::Present(id.clone()),
+            Some(_) => Answer::Deleting(id.clone()),
         })
     }
 

@@ -35,7 +35,9 @@ pub struct Engine {
     context: Context,
     wishes: mpsc::UnboundedReceiver<Wish>,
     /// Visits say here that their answer is late.
-    late: (mpsc::UnboundedSender<Key>, mpsc::UnboundedReceiver<Key>),
+    late: (mpsc::UnboundedSender<(Key, u64)>, mpsc::UnboundedReceiver<(Key, u64)>),
+    /// How many visits were started.
+    visits: u64,
     leases: HashMap<Key, Lease>,
     beat: Arc<AtomicI64>,
     /// When the metrics were last brought up to date: counting costs as much as there are leases.
@@ -52,6 +54,8 @@ struct Lease {
     ending: bool,
     /// Until when the API server has asked not to be called, in milliseconds.
     quiet_until: i64,
+    /// The number of its last visit.
+    visit: u64,
     /// Tells a running visit to stop after its current call.
     interrupt: Arc<AtomicBool>,
 }
@@ -71,7 +75,16 @@ impl Engine {
     #[must_use]
     pub fn new(context: Context, widths: Widths, wishes: mpsc::UnboundedReceiver<Wish>, beat: Arc<AtomicI64>) -> Self {
         let late = mpsc::unbounded_channel();
-        Self { agenda: Agenda::new(widths), context, wishes, late, leases: HashMap::new(), beat, measured: 0 }
+        Self {
+            agenda: Agenda::new(widths),
+            context,
+            wishes,
+            late,
+            visits: 0,
+            leases: HashMap::new(),
+            beat,
+            measured: 0,
+        }
     }
 
     /// Runs until `stop`; then running visits end after their current call.
@@ -83,7 +96,7 @@ impl Engine {
             self.catch_up(&mut visits, &mut keys);
             let now = self.context.clock.now().as_millis();
             while let Some(visit) = self.agenda.next(now) {
-                let Some(lease) = self.leases.get(&visit.key) else {
+                let Some(lease) = self.leases.get_mut(&visit.key) else {
                     self.agenda.done(visit.key, []);
                     continue;
                 };
@@ -93,7 +106,10 @@ impl Engine {
                 }
                 lease.interrupt.store(false, Ordering::Relaxed);
                 let (context, uid) = (self.context.clone(), lease.uid.clone());
-                let reins = Reins { key: visit.key, interrupt: lease.interrupt.clone(), late: self.late.0.clone() };
+                self.visits += 1;
+                lease.visit = self.visits;
+                let (key, number, interrupt) = (visit.key, lease.visit, lease.interrupt.clone());
+                let reins = Reins { key, number, interrupt, late: self.late.0.clone() };
                 let handle =
                     visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &reins).await) });
                 keys.insert(handle.id(), visit.key);
@@ -106,7 +122,7 @@ impl Engine {
                 () = stop.cancelled() => break,
                 Some(done) = visits.join_next_with_id() => self.visited(done, &mut keys),
                 Some(wish) = self.wishes.recv() => self.wish(wish),
-                Some(key) = self.late.1.recv() => self.agenda.late(key),
+                Some(late) = self.late.1.recv() => self.is_late(late),
                 () = tokio::time::sleep(Duration::from_millis(u64::try_from(sleep).unwrap_or_default().max(1))) => {}
             }
         }
@@ -122,9 +138,19 @@ impl Engine {
         while let Some(done) = visits.try_join_next_with_id() {
             self.visited(done, keys);
         }
+        while let Ok(late) = self.late.1.try_recv() {
+            self.is_late(late);
+        }
         for _ in 0..self.wishes.len() {
             let Ok(wish) = self.wishes.try_recv() else { return };
             self.wish(wish);
+        }
+    }
+
+    /// A visit that has ended meanwhile is late no more.
+    fn is_late(&mut self, (key, number): (Key, u64)) {
+        if self.leases.get(&key).is_some_and(|lease| lease.visit == number) {
+            self.agenda.late(key);
         }
     }
 
@@ -136,6 +162,7 @@ impl Engine {
             failures: 0,
             ending: false,
             quiet_until: 0,
+            visit: 0,
             interrupt: Arc::default(),
         });
         let at = wish.at.map_or_else(|| self.context.clock.now().as_millis(), crate::api::Time::as_millis);
@@ -229,6 +256,7 @@ mod tests {
             failures: 1,
             ending,
             quiet_until: 2000,
+            visit: 0,
             interrupt: Arc::default(),
         };
         for (ending, lane, held) in

@@ -34,7 +34,7 @@ use crate::{
 
 /// How many objects a list brings at once. A page is there as a whole, as text and decoded, in each watch, and a process keeps most
 /// of the memory that it has once needed: with the usual 500 the pages cost more than everything that is kept of thousands of leases.
-const PAGE: u32 = 50;
+const PAGE: u32 = 100;
 
 /// Watches that begin with a list of what the store has now, in small pages. Lists that are streamed may be older than that.
 pub(super) fn everything() -> watcher::Config {

@@ -58,22 +58,25 @@ pub struct Context {
 /// What a visit and the loop that started it have to do with each other meanwhile.
 pub struct Reins {
     pub key: Key,
+    /// Which visit of that lease it is: what is said late must not be taken for the next one's.
+    pub number: u64,
     /// An end has come while something was being issued: stop after the current call.
     pub interrupt: Arc<AtomicBool>,
-    /// Takes the key of a visit whose answer is late.
-    pub late: mpsc::UnboundedSender<Key>,
+    /// Takes the key and the number of a visit whose answer is late.
+    pub late: mpsc::UnboundedSender<(Key, u64)>,
 }
 
 impl Reins {
-    /// Waits for answers, and says so when they are late.
+    /// Waits for answers, and says so as long as they are late: there may be room for one more late visit only later.
     async fn watch<T>(&self, answers: impl Future<Output = T>) -> T {
         let mut answers = pin!(answers);
-        if let Ok(answers) = tokio::time::timeout(LATE, &mut answers).await {
-            return answers;
+        loop {
+            if let Ok(answers) = tokio::time::timeout(LATE, &mut answers).await {
+                return answers;
+            }
+            // A receiver that is gone means that the process is stopping.
+            _ = self.late.send((self.key, self.number));
         }
-        // A receiver that is gone means that the process is stopping.
-        _ = self.late.send(self.key);
-        answers.await
     }
 }
 

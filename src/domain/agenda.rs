@@ -150,7 +150,7 @@ pub struct Agenda {
     /// Visits without a place, since their answer is late.
     late: PerLane<usize>,
     slots: HashMap<Key, Slot>,
-    /// The leases under visit: as many as there are places at most.
+    /// The leases under visit: in a place, or late.
     visited: HashSet<Key>,
     /// What waits for its time, the earliest first.
     later: BTreeSet<(At, Lane, Key)>,

@@ -75,7 +75,7 @@ pub enum Answer {
     Role(Option<RoleSeen>),
     /// The object is there and ours.
     Present(ObjectId),
-    /// The object is there, ours, and being deleted: somebody's finalizer holds it.
+    /// The object is there and lost: being deleted (somebody's finalizer holds it), or without the mark that it is ours.
     Deleting(ObjectId),
     /// The object is not there.
     Absent,

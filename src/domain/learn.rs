@@ -58,7 +58,7 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
             _ = seen.children.insert(child.clone(), Known::Present(id))
         }
         (Call::Confirm { child, .. }, Answer::Deleting(id)) => {
-            seen.memory.gone.insert(id.uid.clone());
+            seen.memory.dying.insert(id.uid.clone());
             seen.children.insert(child.clone(), Known::Present(id));
         }
         (Call::Confirm { id, .. }, Answer::Absent) => _ = seen.memory.gone.insert(id.uid.clone()),

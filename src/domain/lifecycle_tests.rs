@@ -49,11 +49,12 @@ fn a_restart_writes_nothing_where_nothing_differs() {
 #[test]
 fn what_was_said_stays_until_as_much_is_known_again() {
     let stored = status(&seen(ServiceAccountLifecycleStatus::default()), at(0));
-    let knows = |generation, listed, enforcement| knows_enough(Some(&stored), generation, listed, &enforcement);
+    let knows = |generation, listed, enforcement| knows_enough(Some(&stored), generation, listed, &enforcement, 59_999);
     assert!(!knows(1, false, Enforcement::Enforced), "an absence may only be one of lists");
     assert!(!knows(1, true, Enforcement::Unknown));
     assert!(knows(1, true, Enforcement::Enforced));
     assert!(knows(1, true, Enforcement::Missing("a policy".into())));
     assert!(knows(2, false, Enforcement::Unknown), "of another spec nothing was said");
-    assert!(knows_enough(None, 1, false, &Enforcement::Unknown), "nor of a new lifecycle");
+    assert!(knows_enough(None, 1, false, &Enforcement::Unknown, 0), "nor of a new lifecycle");
+    assert!(knows_enough(Some(&stored), 1, false, &Enforcement::Unknown, 60_000), "what stays unknown is said");
 }

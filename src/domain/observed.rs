@@ -208,8 +208,10 @@ pub struct Memory {
     pub bound: BTreeMap<String, (String, RoleRef)>,
     /// The account that was seen or made: its death has to be proven even if no status tells of it.
     pub account: Option<ObjectId>,
-    /// UIDs of objects that the API server itself said are gone, or being deleted.
+    /// UIDs of objects that the API server itself said are gone.
     pub gone: BTreeSet<String>,
+    /// UIDs of objects that it said are being deleted, or not marked as ours any more: lost, and there.
+    pub dying: BTreeSet<String>,
     /// Issuing has failed for good.
     pub outcome: Option<Outcome>,
     /// What ended the lease, as it was seen first.

@@ -53,7 +53,8 @@ pub fn questions(seen: &Observed) -> Vec<Call> {
 /// The first of the recorded objects that is gone, or being deleted, as the API server itself has said.
 #[must_use]
 pub fn lost(seen: &Observed) -> Option<(Child, ObjectId)> {
-    recorded(seen).into_iter().find(|(_, id)| seen.memory.gone.contains(&id.uid))
+    let lost = |uid: &String| seen.memory.gone.contains(uid) || seen.memory.dying.contains(uid);
+    recorded(seen).into_iter().find(|(_, id)| lost(&id.uid))
 }
 
 /// Whether an account is missing of which nothing tells which it was, so that nobody can be asked about it.

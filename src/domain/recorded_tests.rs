@@ -55,7 +55,7 @@ fn while_the_api_server_does_not_answer_nothing_is_concluded_and_it_is_asked_onc
     assert_eq!((confirms(&world), world.status.end_time), (1, None));
     let mut seen = world.observe(&memory);
     seen.learned.failed = failed(&seen);
-    assert!(matches!(decide(&seen, world.now()), Next::Rest { backoff: Some(Lane::Retry), .. }));
+    assert!(matches!(decide(&seen, world.now()), Next::Rest { backoff: Some(_), .. }));
     world.broken.clear();
     world.run(&mut memory, is_over);
     assert_eq!(world.status.end_reason, Some(EndReason::AccountDeleted));
@@ -121,4 +121,27 @@ fn what_is_missing_together_with_the_lifecycle_went_with_the_lifecycle() {
     memory.gone.extend([world.status.credential.as_ref().unwrap().service_account.as_ref().unwrap().uid.clone()]);
     world.run(&mut memory, is_over);
     assert_eq!(world.status.end_reason, Some(EndReason::LifecycleDeleted));
+}
+
+/// An account that a finalizer holds authenticates: that no watch has it is no proof that it is gone.
+#[test]
+fn what_is_being_deleted_and_unseen_again_is_asked_for_again() {
+    let (world, memory) = active();
+    let account = world.objects[&Child::Account].0.clone();
+    let mut seen = world.observe(&memory);
+    let call = Call::Confirm { child: Child::Account, id: account.clone() };
+    learn(&mut seen, call.clone(), Answer::Deleting(account), world.now());
+    seen.children.insert(Child::Account, super::observed::Known::Absent);
+    assert!(super::recorded::questions(&seen).contains(&call));
+    assert!(!super::decide::account_gone(&seen));
+}
+
+#[test]
+fn an_object_that_nobody_can_be_asked_about_stops_nothing_else() {
+    let (mut world, mut memory) = active();
+    world.overlooked = [binding()].into();
+    world.broken = vec![(|call| matches!(call, Call::Confirm { .. }), Class::Transient)];
+    memory.control = super::observed::Control::NotAsked;
+    _ = (world.visits(&mut memory, Lane::Issue), world.visits(&mut memory, Lane::End));
+    assert!(confirms(&world) > 0 && world.calls.contains(&Call::ReviewToken), "{:?}", world.calls);
 }

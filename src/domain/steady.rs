@@ -21,13 +21,14 @@ const SECRET_PACE_MILLIS: i64 = 200;
 #[must_use]
 pub fn rest(seen: &Observed, now: Time) -> Next {
     let mut wishes = vec![(Lane::End, end_of(seen, now))];
-    let doubts = doubts(seen);
-    if !doubts.is_empty() {
-        return attempt(seen, Lane::End, doubts, wishes);
-    }
     let owes = seen.lease.status.approvals.as_ref().filter(|a| a.have < a.required);
     wishes.extend(owes.and_then(|a| a.until).map(|until| (Lane::End, until)));
-    let mut failing = false;
+    let doubts = doubts(seen);
+    if doubts.iter().any(|call| seen.failure_of(call).is_none() || *call == Call::ReadLifecycle) {
+        return attempt(seen, Lane::End, doubts, wishes);
+    }
+    // One object that nobody can be asked about is no reason to leave everything else.
+    let mut failing = !doubts.is_empty();
     match steps::forward(seen, now, StepTime::Issue) {
         Progress::Settled => {}
         Progress::Record(states) => {

@@ -49,6 +49,7 @@ impl Index {
         row.memory = Memory { account, ..seen.memory.clone() };
         if row.is_final() {
             row.memory.gone.clear();
+            row.memory.dying.clear();
         }
         if row.ended && !has_account {
             row.memory.reserved = false;

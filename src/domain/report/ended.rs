@@ -19,6 +19,7 @@ use crate::{
         ending::{self, End},
         learn,
         observed::{Child, Known, Observed},
+        recorded,
     },
 };
 
@@ -232,9 +233,10 @@ pub fn concluded(
             .iter()
             .filter(|(_, k)| matches!(k, Known::Present(_) | Known::Unknown))
             .map(|(c, _)| learn::describe(c))
+            .chain(recorded::unconfirmed(seen).iter().map(|(child, _)| learn::describe(child)))
             .collect();
         let message = format!(
-            "the credential is dead, but this could not be deleted yet: {}. {}",
+            "the credential is dead, but this could not be deleted yet, or is not known to be gone: {}. {}",
             left.join(", "),
             failures(seen)
         );
