@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     index::Wish,
-    visit::{self, Again, Context, Reins},
+    visit::{self, Again, Context, Late, Reins},
 };
 use crate::{
     api::names::LeaseUid,
@@ -35,7 +35,7 @@ pub struct Engine {
     context: Context,
     wishes: mpsc::UnboundedReceiver<Wish>,
     /// Visits say here that their answer is late.
-    late: (mpsc::UnboundedSender<(Key, u64)>, mpsc::UnboundedReceiver<(Key, u64)>),
+    late: (mpsc::UnboundedSender<Late>, mpsc::UnboundedReceiver<Late>),
     /// How many visits were started.
     visits: u64,
     leases: HashMap<Key, Lease>,
@@ -148,7 +148,7 @@ impl Engine {
     }
 
     /// A visit that has ended meanwhile is late no more.
-    fn is_late(&mut self, (key, number): (Key, u64)) {
+    fn is_late(&mut self, (key, number): Late) {
         if self.leases.get(&key).is_some_and(|lease| lease.visit == number) {
             self.agenda.late(key);
         }

@@ -55,6 +55,9 @@ pub struct Context {
     pub events: Events,
 }
 
+/// The key and the number of a visit whose answer is late.
+pub type Late = (Key, u64);
+
 /// What a visit and the loop that started it have to do with each other meanwhile.
 pub struct Reins {
     pub key: Key,
@@ -62,8 +65,8 @@ pub struct Reins {
     pub number: u64,
     /// An end has come while something was being issued: stop after the current call.
     pub interrupt: Arc<AtomicBool>,
-    /// Takes the key and the number of a visit whose answer is late.
-    pub late: mpsc::UnboundedSender<(Key, u64)>,
+    /// Takes word of a visit whose answer is late.
+    pub late: mpsc::UnboundedSender<Late>,
 }
 
 impl Reins {

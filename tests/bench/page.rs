@@ -31,11 +31,11 @@ const KNOWN: [(&str, &str); 3] = [
         "about 20 MB of the process are its own code, as the kernel has mapped it (`Rss` of the file in `/proc/<pid>/smaps`), and a lease at \
          rest was counted at 3.4 KB (`controllers::index::weight`): its compressed object, the identities of five objects made for it, two \
          deadlines, and the maps that find it. What came on top, pages of lists that were held as text and decoded at once, was taken away \
-         by reading lists in pages of 50. The rest would have to come from less code and from leases that are not kept at all.",
+         by reading lists in pages of 100. The rest would have to come from less code and from leases that are not kept at all.",
     ),
     (
         "B-6",
-        "lists are read in pages of 50 (B-5), one after the other in each of the watches; the yardstick has everything streamed in one answer, \
+        "lists are read in pages of 100 (B-5), one after the other in each of the watches; the yardstick has everything streamed in one answer, \
          which kube asks for at a version that may be stale, and a new leader must not begin with a stale view.",
     ),
     (
