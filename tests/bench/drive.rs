@@ -22,13 +22,16 @@ use crate::{
 const ASKERS: usize = 16;
 
 impl Field {
-    /// Everything of a turn: whoever acts is started, `act` is done, and all is taken away again.
+    /// Everything of a turn: whoever acts is started, `act` is done, and all is taken away again, also if it failed: what is left
+    /// would spoil the turns after it.
     pub async fn turn<T>(&self, kind: Kind, act: impl AsyncFnOnce(&Arm) -> Result<T>) -> Result<T> {
         self.eyes.forget();
         let arm = Arm::start(self, kind).await?;
-        let found = act(&arm).await.with_context(|| format!("while {} acted", kind.label()))?;
-        arm.stop().await?;
+        let found = act(&arm).await.with_context(|| format!("while {} acted", kind.label()));
+        let stopped = arm.stop().await;
         self.clear().await?;
+        let found = found?;
+        stopped?;
         Ok(found)
     }
 

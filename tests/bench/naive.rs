@@ -71,7 +71,7 @@ where
 
 /// Runs until it is killed.
 pub async fn run(templates: Templates) -> Result<()> {
-    let (wire, client) = crate::wire::Wire::infer().await?;
+    let (wire, client) = crate::wire::Wire::infer(true).await?;
     let context = Arc::new(Context {
         replay: Replay { wire, templates: Arc::new(templates) },
         decided: Arc::default(),

@@ -58,7 +58,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Runs until it is killed.
 pub async fn run(templates: Templates) -> Result<()> {
-    let (wire, client) = crate::wire::Wire::infer().await?;
+    let (wire, client) = crate::wire::Wire::infer(false).await?;
     let raw = Arc::new(Raw {
         replay: Replay { wire, templates: Arc::new(templates) },
         made: Mutex::default(),

@@ -25,10 +25,10 @@ impl Wire {
         Self(Exchange::new(client, DEADLINE))
     }
 
-    /// As `KUBECONFIG` says, as an executable of ours finds its cluster.
-    pub async fn infer() -> Result<(Self, Client)> {
+    /// As `KUBECONFIG` says, as an executable of ours finds its cluster; `retries`: whether calls are repeated as kube does by default.
+    pub async fn infer(retries: bool) -> Result<(Self, Client)> {
         let mut config = Config::infer().await?;
-        config.default_retry = false;
+        config.default_retry = retries;
         let client = Client::try_from(config)?;
         Ok((Self::new(client.clone()), client))
     }
