@@ -24,49 +24,12 @@ Every figure is taken in turns with its yardstick, on one control plane that run
 An observer that asks neither of them watches leases, Secrets and RoleBindings, and reads with the delivered tokens. A figure is the median of the repeats, with the least and the most in parentheses; p99 is the nearest rank, and with fewer than a hundred values the largest. A ratio is the median of the ratios of each repeat. How [others](comparison.md) compare that need a deployment of their own is told there.
 ";
 
-/// What is known of rows that miss a goal: said where this run missed it.
-const KNOWN: [(&str, &str); 3] = [
-    (
-        "B-5",
-        "about 20 MB of the process are its own code, as the kernel has mapped it (`Rss` of the file in `/proc/<pid>/smaps`), and a lease at \
-         rest was counted at 3.4 KB (`controllers::index::weight`): its compressed object, the identities of five objects made for it, two \
-         deadlines, and the maps that find it. What came on top, pages of lists that were held as text and decoded at once, was taken away \
-         by reading lists in pages of 100. The rest would have to come from less code and from leases that are not kept at all.",
-    ),
-    (
-        "B-6",
-        "lists are read in pages of 100 (B-5), one after the other in each of the watches; the yardstick has everything streamed in one answer, \
-         which kube asks for at a version that may be stale, and a new leader must not begin with a stale view.",
-    ),
-    (
-        "B-10",
-        "what is 2 s late is late for its own lease: nothing else waits for it, but the last lives of the loop do.",
-    ),
-];
-
-fn misses(found: &[Found]) -> String {
-    let missed =
-        |id: &str| found.iter().filter(|f| f.id == id).flat_map(|f| &f.lines).any(|line| line.met == Some(false));
-    let known: Vec<String> = KNOWN
-        .iter()
-        .filter(|(id, _)| missed(id))
-        .map(|(id, why)| format!("- [{id}](#{}): {why}\n", id.to_lowercase()))
-        .collect();
-    if known.is_empty() { String::new() } else { format!("\n### Where a goal is missed\n\n{}", known.concat()) }
-}
-
 /// Writes everything into this directory: the page, and beside it `benchmarks/` with CSV and SVG.
 pub fn write(directory: &Path, found: &[Found], machine: &Machine) -> Result<()> {
     let beside = directory.join("benchmarks");
     std::fs::create_dir_all(&beside).with_context(|| format!("make {}", beside.display()))?;
     let mut page = INTRO.to_owned();
-    _ = write!(
-        page,
-        "\n## The run\n\n{}\n## The table\n\n{}\n{}",
-        machine.markdown(),
-        table::markdown(found),
-        misses(found)
-    );
+    _ = write!(page, "\n## The run\n\n{}\n## The table\n\n{}\n", machine.markdown(), table::markdown(found));
     for found in found {
         let id = found.id;
         _ = write!(page, "\n## {id}\n\n{}. {}\n", found.title, found.how);

@@ -141,11 +141,7 @@ fn held(scene: &mut Scene, world: &World, holders: &[Holder]) -> f64 {
     worst
 }
 
-/// An operator that begins ends what it knows while it still reads, page by page: only then is whoever is due first served first.
-const READING_SECONDS: f64 = 5.0;
-
-/// Whose end was due first is taken down first: counted are those who were overtaken by somebody who was due later, once everything
-/// was read.
+/// Whose end was due first is taken down first: counted are those who were overtaken by somebody who was due later.
 fn in_order(scene: &mut Scene, world: &World, audit: &[Record], back: Timestamp) {
     let due: HashMap<String, Timestamp> = world.leases.iter().filter_map(deadline_by_hex).collect();
     let mut served: Vec<(Timestamp, Timestamp)> = vec![];
@@ -159,8 +155,7 @@ fn in_order(scene: &mut Scene, world: &World, audit: &[Record], back: Timestamp)
     }
     served.sort_unstable();
     let (mut latest, mut overtaken, mut worst) = (Timestamp::MIN, 0, 0_f64);
-    let begun = served.first().map_or(back, |first| first.0);
-    for (_, due) in served.iter().filter(|(at, _)| seconds(begun, *at) > READING_SECONDS) {
+    for (_, due) in &served {
         if latest > *due {
             let by = seconds(*due, latest);
             // Those that were due within a second of each other are as good as equal.
