@@ -140,8 +140,8 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     memory.asked = None;
     let generation = object.metadata.generation.unwrap_or_default();
     let (listed, enforcement) = (context.index.unsynced().is_empty(), context.index.enforcement());
-    let running = context.clock.since_start();
-    if !lifecycle::knows_enough(object.status.as_ref(), generation, listed, &enforcement, running) {
+    let led = context.index.has_led(now);
+    if !lifecycle::knows_enough(object.status.as_ref(), generation, listed, &enforcement, led) {
         return (memory, Some(now.plus_millis(UNKNOWN_MILLIS)));
     }
     let uid = object.metadata.uid.clone().unwrap_or_default();

@@ -106,22 +106,22 @@ pub fn guarded(
     }
 }
 
-/// How long a process may take to know what the one before it knew, in milliseconds.
+/// How long a leader may take to know what the one before it knew, in milliseconds.
 const BEGINNING_MILLIS: i64 = 60_000;
 
 /// Whether enough is known to say anything of a lifecycle. What was said of this very spec stays until as much is known again: a
 /// process that has just started knows less than the one before it, and nothing of the lifecycle has changed by that. What is not
-/// known after a minute is said not to be known. `running`: how long this process has run, in milliseconds.
+/// known after a minute is said not to be known. `led`: how long this process has led, in milliseconds.
 #[must_use]
 pub fn knows_enough(
     status: Option<&ServiceAccountLifecycleStatus>,
     generation: i64,
     listed: bool,
     enforcement: &Enforcement,
-    running: i64,
+    led: i64,
 ) -> bool {
     let said = status.is_some_and(|status| status.observed_generation == Some(generation));
-    !said || running >= BEGINNING_MILLIS || (listed && *enforcement != Enforcement::Unknown)
+    !said || led >= BEGINNING_MILLIS || (listed && *enforcement != Enforcement::Unknown)
 }
 
 /// The status as it should be.

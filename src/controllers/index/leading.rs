@@ -22,6 +22,12 @@ impl Index {
         Wishes { visits: ends.collect(), lifecycles: vec![] }
     }
 
+    /// How long this replica has led, in milliseconds: since it began to, everything that is written is read anew.
+    #[must_use]
+    pub fn has_led(&self, now: Time) -> i64 {
+        self.inner().led.map_or(0, |at| now.since(at))
+    }
+
     /// Whether this replica leads.
     #[must_use]
     pub fn leads(&self) -> bool {

@@ -402,3 +402,13 @@ fn a_lease_that_was_created_again_under_its_name_has_the_one_before_asked_for_an
     assert_eq!(index.observe(&uid()).unwrap().lease.presence, Presence::Unconfirmed);
     assert_eq!(index.observe(&LeaseUid::parse(NEXT).unwrap()).unwrap().lease.presence, Presence::Exists);
 }
+
+#[test]
+fn a_replica_has_led_since_it_took_over_and_not_since_it_began() {
+    let (audit, _) = Audit::to(std::io::sink());
+    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    let at = |millis: i64| Time::from_millis(NOW + millis);
+    assert_eq!(index.has_led(at(90_000)), 0, "it stands by");
+    _ = index.lead(at(90_000));
+    assert_eq!(index.has_led(at(91_000)), 1_000);
+}
