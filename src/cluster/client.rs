@@ -1,4 +1,5 @@
-//! The HTTP client: no retries of its own, every response counted and its Date read, and nothing changed by who does not lead.
+//! The HTTP client: no retries of its own, every response counted and its Date read, nothing changed by who does not lead, and no
+//! watch that begins with the past.
 
 use std::{
     sync::Arc,
@@ -14,7 +15,10 @@ use kube::{
 };
 use tower::{BoxError, Layer, Service};
 
-use super::lead::{self, Lead, NotLeading};
+use super::{
+    lead::{self, Lead, NotLeading},
+    watches,
+};
 use crate::runtime::{clock::Clock, metrics::Metrics};
 
 /// Why there is no client.
@@ -111,7 +115,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Some(fresh) = watches::fresh(request.uri()) {
+            *request.uri_mut() = fresh;
+        }
         if lead::changes(request.method(), request.uri()) && !self.observe.lead.holds() {
             return Box::pin(async { Err(NotLeading.into()) });
         }

@@ -10,6 +10,7 @@ pub mod lead;
 pub mod paths;
 pub mod policies;
 pub mod probe;
+pub mod read;
 pub mod render;
 pub mod rights;
 pub mod standing;

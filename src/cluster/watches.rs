@@ -1,7 +1,8 @@
-//! How soon a watch that failed is opened again.
+//! How soon a watch that failed is opened again, and that none begins with the past.
 
 use std::time::Duration;
 
+use http::Uri;
 use kube::runtime::utils::Backoff;
 use rand::RngExt;
 use tokio::time::Instant;
@@ -11,6 +12,25 @@ use tokio::time::Instant;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// A watch that stood so long was no failure when it broke off.
 const STOOD: Duration = Duration::from_secs(5);
+
+/// What kube (as of 5.0) asks for when a watch shall begin with all there is: version "0", that is whatever the API server that
+/// answers happens to know.
+const ANY_VERSION: &str = "resourceVersion=0";
+
+/// The same watch beginning with what the store has now: without a version, the API server waits until its cache is as new as the
+/// store is when it is asked (Kubernetes API concepts, "Streaming lists"). `None` for every other request.
+#[must_use]
+pub fn fresh(uri: &Uri) -> Option<Uri> {
+    let (path, query) = (uri.path(), uri.query()?);
+    let pairs = || query.split('&').filter(|pair| !pair.is_empty());
+    if !pairs().any(|pair| pair == "sendInitialEvents=true") || !pairs().any(|pair| pair == ANY_VERSION) {
+        return None;
+    }
+    let rest: Vec<&str> = pairs().filter(|pair| *pair != ANY_VERSION).collect();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(format!("{path}?{}", rest.join("&")).parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
 
 /// Pauses that double up to the longest, and begin anew when a watch has stood for a while: with the defaults of kube (as of 5.0,
 /// after client-go's: up to 30 s, and anew after 120 s without a failure) a watch on which nothing happens is deaf for half a minute
@@ -60,6 +80,22 @@ impl Backoff for Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_watch_that_begins_with_what_there_is_asks_for_what_there_is_now() {
+        let watch = "/api/v1/namespaces/n/serviceaccounts?watch=true&labelSelector=a%3Db&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        for server in ["", "https://10.0.0.1:6443"] {
+            let asked: Uri = format!("{server}{watch}&resourceVersion=0").parse().unwrap();
+            assert_eq!(fresh(&asked).unwrap().to_string(), format!("{server}{watch}"));
+        }
+        for other in [
+            "/api/v1/pods",
+            "/api/v1/pods?watch=true&resourceVersion=0",
+            "/api/v1/pods?sendInitialEvents=true&resourceVersion=07",
+        ] {
+            assert_eq!(fresh(&other.parse().unwrap()), None, "{other}");
+        }
+    }
 
     async fn failed_after(pauses: &mut Pauses, stood: Duration) -> Duration {
         tokio::time::advance(stood).await;

@@ -47,7 +47,6 @@ pub struct Engine {
 /// What the loop keeps of a lease that it has business with.
 struct Lease {
     uid: LeaseUid,
-    namespace: String,
     /// Failures in a row.
     failures: u32,
     /// Whether the failures are those of an end.
@@ -56,13 +55,20 @@ struct Lease {
     quiet_until: i64,
     /// The number of its last visit.
     visit: u64,
-    /// Tells a running visit to stop after its current call.
-    interrupt: Arc<AtomicBool>,
+    /// Tells the running visit to stop after its current call.
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 type Done = (Key, Again);
 
 impl Lease {
+    /// Tells the running visit, if there is one, to stop after its current call.
+    fn interrupt(&self) {
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Until when a visit in this lane has to wait, because the API server has asked for a pause (`Retry-After`): whatever changes
     /// meanwhile is no reason to call it earlier. An end that was not tried yet does not wait for what issuing was told.
     fn held_until(&self, lane: Lane, now: i64) -> Option<i64> {
@@ -104,11 +110,12 @@ impl Engine {
                     self.agenda.done(visit.key, [(visit.lane, until)]);
                     continue;
                 }
-                lease.interrupt.store(false, Ordering::Relaxed);
+                let interrupt = Arc::<AtomicBool>::default();
+                lease.interrupt = Some(interrupt.clone());
                 let (context, uid) = (self.context.clone(), lease.uid.clone());
                 self.visits += 1;
                 lease.visit = self.visits;
-                let (key, number, interrupt) = (visit.key, lease.visit, lease.interrupt.clone());
+                let (key, number) = (visit.key, lease.visit);
                 let reins = Reins { key, number, interrupt, late: self.late.0.clone() };
                 let handle =
                     visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &reins).await) });
@@ -126,9 +133,7 @@ impl Engine {
                 () = tokio::time::sleep(Duration::from_millis(u64::try_from(sleep).unwrap_or_default().max(1))) => {}
             }
         }
-        for lease in self.leases.values() {
-            lease.interrupt.store(true, Ordering::Relaxed);
-        }
+        self.leases.values().for_each(Lease::interrupt);
         while visits.join_next().await.is_some() {}
     }
 
@@ -158,16 +163,15 @@ impl Engine {
         let key = Key::from(&wish.lease);
         let lease = self.leases.entry(key).or_insert_with(|| Lease {
             uid: wish.lease.clone(),
-            namespace: wish.namespace.clone(),
             failures: 0,
             ending: false,
             quiet_until: 0,
             visit: 0,
-            interrupt: Arc::default(),
+            interrupt: None,
         });
         let at = wish.at.map_or_else(|| self.context.clock.now().as_millis(), crate::api::Time::as_millis);
-        if self.agenda.wake(key, &lease.namespace, wish.lane, at) {
-            lease.interrupt.store(true, Ordering::Relaxed);
+        if self.agenda.wake(key, &wish.namespace, wish.lane, at) {
+            lease.interrupt();
         }
     }
 
@@ -192,6 +196,9 @@ impl Engine {
     }
 
     fn again(&mut self, key: Key, again: Again) {
+        if let Some(lease) = self.leases.get_mut(&key) {
+            lease.interrupt = None;
+        }
         let now = self.context.clock.now().as_millis();
         match again {
             Again::Forget => {
@@ -252,12 +259,11 @@ mod tests {
     fn a_pause_that_the_api_server_asked_for_holds_every_visit_but_the_first_try_of_an_end() {
         let asked = |ending| Lease {
             uid: LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap(),
-            namespace: "payments".into(),
             failures: 1,
             ending,
             quiet_until: 2000,
             visit: 0,
-            interrupt: Arc::default(),
+            interrupt: None,
         };
         for (ending, lane, held) in
             [(false, Lane::Issue, true), (false, Lane::End, false), (true, Lane::End, true), (true, Lane::Retry, true)]

@@ -13,7 +13,6 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{DeserializeGuard, PartialObjectMeta},
     runtime::{WatchStreamExt, watcher, watcher::Event},
 };
 use serde::de::DeserializeOwned;
@@ -27,18 +26,26 @@ use crate::{
     },
     cluster::{
         fence::{self, Kind},
+        read::{Readable, Sparse},
         watches::Pauses,
     },
     domain::{observed::RoleSeen, rbac},
 };
 
 /// How many objects a list brings at once. A page is there as a whole, as text and decoded, in each watch, and a process keeps most
-/// of the memory that it has once needed: with the usual 500 the pages cost more than everything that is kept of thousands of leases.
+/// of the memory that it has once needed.
 const PAGE: u32 = 100;
 
-/// Watches that begin with a list of what the store has now, in small pages. Lists that are streamed may be older than that.
+/// Watches that begin with a list, in small pages: of what there are few of, or where an absence refuses a lease.
 pub(super) fn everything() -> watcher::Config {
     watcher::Config::default().page_size(PAGE)
+}
+
+/// Watches that begin with what there is, one object after the other: of leases and their objects, of which there may be very many.
+/// No page of them is ever in memory, and the API server has their text ready. [`crate::cluster::watches::fresh`] sees to it that
+/// it is not old.
+fn streamed() -> watcher::Config {
+    watcher::Config::default().streaming_lists()
 }
 
 /// Where what follows from an event goes.
@@ -72,9 +79,9 @@ impl Outlet {
 /// The watches of [`super::index::WRITTEN`], as tasks to be spawned: what the leader itself writes.
 #[must_use]
 pub fn written(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFuture<'static, ()>> {
-    let ours = everything().labels(names::LABEL_LEASE_UID);
+    let ours = streamed().labels(names::LABEL_LEASE_UID);
     vec![
-        Box::pin(leases(watcher(Api::all(client.clone()), everything()), outlet.clone())),
+        Box::pin(leases(watcher(Api::all(client.clone()), streamed()), outlet.clone())),
         Box::pin(children::<ServiceAccount>(
             watcher(Api::namespaced(client.clone(), names::ISSUING_NAMESPACE), ours),
             Kind::Account,
@@ -93,15 +100,17 @@ pub fn watches(
     systems_changed: &Arc<Notify>,
 ) -> Vec<futures::future::BoxFuture<'static, ()>> {
     let all = everything;
-    let ours = || all().labels(names::LABEL_LEASE_UID);
+    let ours = || streamed().labels(names::LABEL_LEASE_UID);
     let issuing = names::ISSUING_NAMESPACE;
+    // No lifecycle grants a Role of the issuing namespace, and there is one for each lease that is minted by its requester.
+    let elsewhere = all().fields(&format!("metadata.namespace!={issuing}"));
     vec![
         Box::pin(lifecycles(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(decisions(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(policies(watcher(Api::all(client.clone()), all()), outlet.clone(), policies_changed.clone())),
         Box::pin(systems(watcher(Api::all(client.clone()), all()), outlet.clone(), systems_changed.clone())),
         Box::pin(namespaces(watcher(Api::all(client.clone()), all()), outlet.clone())),
-        Box::pin(roles::<Role>(watcher(Api::all(client.clone()), all()), RoleKind::Role, outlet.clone())),
+        Box::pin(roles::<Role>(watcher(Api::all(client.clone()), elsewhere), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
         Box::pin(children::<Job>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Job, outlet.clone())),
         Box::pin(children::<Role>(
@@ -156,18 +165,15 @@ enum Change<K> {
     Deleted(K),
 }
 
-async fn leases(
-    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLease>>>> + Send,
-    outlet: Outlet,
-) {
+async fn leases(events: impl Stream<Item = watcher::Result<Event<Readable<CredentialLease>>>> + Send, outlet: Outlet) {
     follow(events, Source::Leases, outlet, |index, change| match change {
-        Change::Deleted(object) => index.lease_deleted(object.meta().uid.as_deref().unwrap_or_default()),
-        Change::Applied(object) => match object.0 {
+        Change::Deleted(object) => index.lease_deleted(object.metadata.uid.as_deref().unwrap_or_default()),
+        Change::Applied(object) => match object.object {
             Ok(lease) => index.lease_applied(&lease),
-            Err(invalid) => {
-                let (namespace, name) = place(&invalid.metadata);
-                tracing::error!(lease = %format!("{namespace}/{name}"), error = %invalid.error, "a stored lease cannot be decoded: nothing is issued for it, and its account ends at its deadline; delete it");
-                index.lease_unreadable(&namespace, &name, invalid.metadata.uid.as_deref().unwrap_or_default())
+            Err(error) => {
+                let (namespace, name) = place(&object.metadata);
+                tracing::error!(lease = %format!("{namespace}/{name}"), %error, "a stored lease cannot be decoded: nothing is issued for it, and its account ends at its deadline; delete it");
+                index.lease_unreadable(&namespace, &name, object.metadata.uid.as_deref().unwrap_or_default())
             }
         },
     })
@@ -175,20 +181,19 @@ async fn leases(
 }
 
 async fn lifecycles(
-    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<ServiceAccountLifecycle>>>> + Send,
+    events: impl Stream<Item = watcher::Result<Event<Readable<ServiceAccountLifecycle>>>> + Send,
     outlet: Outlet,
 ) {
     follow(events, Source::Lifecycles, outlet, |index, change| match change {
-        Change::Deleted(object) => index.lifecycle_deleted(object.meta().namespace.as_deref().unwrap_or_default(), object.meta().name.as_deref().unwrap_or_default()),
-        Change::Applied(object) => match object.0 {
+        Change::Deleted(object) => index.lifecycle_deleted(object.metadata.namespace.as_deref().unwrap_or_default(), object.metadata.name.as_deref().unwrap_or_default()),
+        Change::Applied(object) => match object.object {
             Ok(mut lifecycle) => {
-                lifecycle.metadata.managed_fields = None;
                 lifecycle.metadata.annotations = None;
                 index.lifecycle_applied(lifecycle)
             }
-            Err(invalid) => {
-                let (namespace, name) = place(&invalid.metadata);
-                tracing::error!(lifecycle = %format!("{namespace}/{name}"), error = %invalid.error, "a stored lifecycle cannot be decoded: nothing is leased from it; apply it again");
+            Err(error) => {
+                let (namespace, name) = place(&object.metadata);
+                tracing::error!(lifecycle = %format!("{namespace}/{name}"), %error, "a stored lifecycle cannot be decoded: nothing is leased from it; apply it again");
                 index.lifecycle_deleted(&namespace, &name)
             }
         },
@@ -196,10 +201,7 @@ async fn lifecycles(
     .await;
 }
 
-async fn namespaces(
-    events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<Namespace>>>> + Send,
-    outlet: Outlet,
-) {
+async fn namespaces(events: impl Stream<Item = watcher::Result<Event<Sparse<Namespace>>>> + Send, outlet: Outlet) {
     follow(events, Source::Namespaces, outlet, |index, change| match change {
         Change::Applied(object) => {
             let metadata = &object.metadata;
@@ -216,16 +218,16 @@ async fn namespaces(
 }
 
 async fn decisions(
-    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLeaseDecision>>>> + Send,
+    events: impl Stream<Item = watcher::Result<Event<Readable<CredentialLeaseDecision>>>> + Send,
     outlet: Outlet,
 ) {
     follow(events, Source::Decisions, outlet, |index, change| match change {
-        Change::Deleted(object) => index.decision_deleted(object.meta().uid.as_deref().unwrap_or_default()),
-        Change::Applied(object) => match object.0 {
+        Change::Deleted(object) => index.decision_deleted(object.metadata.uid.as_deref().unwrap_or_default()),
+        Change::Applied(object) => match object.object {
             Ok(decision) => index.decision_applied(&decision),
-            Err(invalid) => {
-                let (namespace, name) = place(&invalid.metadata);
-                tracing::error!(decision = %format!("{namespace}/{name}"), error = %invalid.error, "a stored decision cannot be decoded and does not count; create another one");
+            Err(error) => {
+                let (namespace, name) = place(&object.metadata);
+                tracing::error!(decision = %format!("{namespace}/{name}"), %error, "a stored decision cannot be decoded and does not count; create another one");
                 Wishes::default()
             }
         },
@@ -234,23 +236,22 @@ async fn decisions(
 }
 
 async fn policies(
-    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<CredentialLeasePolicy>>>> + Send,
+    events: impl Stream<Item = watcher::Result<Event<Readable<CredentialLeasePolicy>>>> + Send,
     outlet: Outlet,
     changed: Arc<Notify>,
 ) {
     follow(events, Source::Policies, outlet, move |index, change| {
         changed.notify_one();
         match change {
-            Change::Deleted(object) => index.policy_deleted(object.meta().name.as_deref().unwrap_or_default()),
-            Change::Applied(object) => match object.0 {
+            Change::Deleted(object) => index.policy_deleted(object.metadata.name.as_deref().unwrap_or_default()),
+            Change::Applied(object) => match object.object {
                 Ok(mut policy) => {
-                    policy.metadata.managed_fields = None;
                     policy.metadata.annotations = None;
                     index.policy_applied(policy)
                 }
-                Err(invalid) => {
-                    let (_, name) = place(&invalid.metadata);
-                    tracing::error!(policy = %name, error = %invalid.error, "a stored policy cannot be decoded: nothing is issued until it is applied again or deleted");
+                Err(error) => {
+                    let (_, name) = place(&object.metadata);
+                    tracing::error!(policy = %name, %error, "a stored policy cannot be decoded: nothing is issued until it is applied again or deleted");
                     index.policy_unreadable(&name)
                 }
             },
@@ -260,23 +261,22 @@ async fn policies(
 }
 
 async fn systems(
-    events: impl Stream<Item = watcher::Result<Event<DeserializeGuard<ConnectedSystem>>>> + Send,
+    events: impl Stream<Item = watcher::Result<Event<Readable<ConnectedSystem>>>> + Send,
     outlet: Outlet,
     changed: Arc<Notify>,
 ) {
     follow(events, Source::Systems, outlet, move |index, change| {
         changed.notify_one();
         match change {
-            Change::Deleted(object) => index.system_deleted(object.meta().name.as_deref().unwrap_or_default()),
-            Change::Applied(object) => match object.0 {
+            Change::Deleted(object) => index.system_deleted(object.metadata.name.as_deref().unwrap_or_default()),
+            Change::Applied(object) => match object.object {
                 Ok(mut system) => {
-                    system.metadata.managed_fields = None;
                     system.metadata.annotations = None;
                     index.system_applied(system)
                 }
-                Err(invalid) => {
-                    let (_, name) = place(&invalid.metadata);
-                    tracing::error!(system = %name, error = %invalid.error, "a stored connected system cannot be decoded and is not called; apply it again");
+                Err(error) => {
+                    let (_, name) = place(&object.metadata);
+                    tracing::error!(system = %name, %error, "a stored connected system cannot be decoded and is not called; apply it again");
                     index.system_deleted(&name)
                 }
             },
@@ -327,11 +327,8 @@ async fn roles<R: AnyRole>(
     .await;
 }
 
-async fn children<K>(
-    events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>> + Send,
-    kind: Kind,
-    outlet: Outlet,
-) where
+async fn children<K>(events: impl Stream<Item = watcher::Result<Event<Sparse<K>>>> + Send, kind: Kind, outlet: Outlet)
+where
     K: Debug + Clone + Send + 'static,
 {
     follow(events, Source::Children(kind), outlet, move |index, change| {

@@ -1,11 +1,18 @@
 //! A lease as it is kept in memory: the object without what nobody needs and what all have in common, compressed. Ten thousand of
 //! them are a matter of megabytes.
 
-use std::sync::LazyLock;
+use std::{cell::RefCell, fmt, sync::LazyLock};
 
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::{api::CredentialLease, domain::observed::ObjectId};
+use crate::{
+    api::{
+        CredentialLease,
+        names::{self, LeaseUid},
+    },
+    domain::observed::{Child, ObjectId},
+};
 
 /// A lease as leases are: what others have in common with it is not kept with each of them. It is read and written like them, so
 /// that the order of the fields is the same. Without it they would only be larger.
@@ -32,55 +39,177 @@ fn json(lease: &CredentialLease) -> Vec<u8> {
     serde_json::to_vec(&slim).unwrap_or_default()
 }
 
-/// A lease at rest.
+/// How far back DEFLATE looks, as a power of two: over the model and a lease.
+const WINDOW: u8 = 13;
+
+/// What packs, and what unpacks. Each needs room for itself, so they are kept.
+struct Press {
+    deflate: Compress,
+    inflate: Decompress,
+}
+
+thread_local! {
+    static PRESS: RefCell<Press> = RefCell::new(Press {
+        deflate: Compress::new_with_window_bits(Compression::default(), false, WINDOW),
+        inflate: Decompress::new_with_window_bits(false, WINDOW),
+    });
+}
+
+/// A lease at rest: DEFLATE with the model as its dictionary.
 #[derive(Clone, Debug)]
-pub struct Packed(Box<[u8]>);
+pub struct Packed {
+    text: Box<[u8]>,
+    /// Bytes of the text as it was.
+    length: u32,
+}
 
 impl Packed {
     /// Packs a lease.
     #[must_use]
     pub fn of(lease: &CredentialLease) -> Self {
-        let packed = lz4_flex::block::compress_prepend_size_with_dict(&json(lease), &MODEL);
-        // A copy of the right length: what was compressed into has room for the worst case.
-        Self(packed.as_slice().into())
+        let json = json(lease);
+        let text = PRESS.with_borrow_mut(|press| press.pack(&json)).unwrap_or_default();
+        Self { text, length: u32::try_from(json.len()).unwrap_or_default() }
     }
 
     /// The lease again.
     #[must_use]
     pub fn unpack(&self) -> Option<CredentialLease> {
-        serde_json::from_slice(&lz4_flex::block::decompress_size_prepended_with_dict(&self.0, &MODEL).ok()?).ok()
+        let length = usize::try_from(self.length).ok()?;
+        let json = PRESS.with_borrow_mut(|press| press.unpack(&self.text, length))?;
+        serde_json::from_slice(&json).ok()
     }
 }
 
-/// The identity of an object at rest: one string instead of three. No part of it can hold a slash.
+impl Press {
+    /// Nothing that is packed is ever larger than DEFLATE's own bound, so that `None` is not expected; it unpacks to nothing.
+    fn pack(&mut self, json: &[u8]) -> Option<Box<[u8]>> {
+        self.deflate.reset();
+        self.deflate.set_dictionary(&MODEL).ok()?;
+        let mut packed = Vec::with_capacity(json.len() + json.len() / 8 + 64);
+        let status = self.deflate.compress_vec(json, &mut packed, FlushCompress::Finish).ok()?;
+        // A copy of the right length.
+        (status == Status::StreamEnd).then(|| packed.as_slice().into())
+    }
+
+    fn unpack(&mut self, packed: &[u8], length: usize) -> Option<Vec<u8>> {
+        self.inflate.reset(false);
+        self.inflate.set_dictionary(&MODEL).ok()?;
+        // One byte more: the end of the stream has to be seen, too.
+        let mut json = Vec::with_capacity(length + 1);
+        let status = self.inflate.decompress_vec(packed, &mut json, FlushDecompress::Finish).ok()?;
+        (status == Status::StreamEnd && json.len() == length).then_some(json)
+    }
+}
+
+/// The identity of one of a lease's objects at rest: only what does not follow from which of its objects it is.
 #[derive(Clone, Debug)]
-pub struct PackedId(Box<str>);
+pub enum PackedId {
+    /// In the issuing namespace, and named after its lease.
+    Issuing(PackedUid),
+    /// In the issuing namespace, by another name: an account has its deadline in it.
+    Named(PackedUid, Box<str>),
+    /// Named after its lease and its grant, in this namespace.
+    Granted(PackedUid, Box<str>),
+    /// Anything else.
+    Other(Box<ObjectId>),
+}
 
 impl PackedId {
     /// Packs an identity.
     #[must_use]
-    pub fn of(id: &ObjectId) -> Self {
-        Self(format!("{}/{}/{}", id.namespace, id.name, id.uid).into())
+    pub fn of(lease: &LeaseUid, child: &Child, id: &ObjectId) -> Self {
+        let Some(uid) = PackedUid::of(&id.uid) else { return Self::Other(id.clone().into()) };
+        let issuing = id.namespace == names::ISSUING_NAMESPACE;
+        match child {
+            Child::Binding(grant) if id.name == names::binding(lease, grant) => {
+                Self::Granted(uid, id.namespace.as_str().into())
+            }
+            Child::Binding(_) => Self::Other(id.clone().into()),
+            _ if issuing && id.name == names::issuing(lease) => Self::Issuing(uid),
+            _ if issuing => Self::Named(uid, id.name.as_str().into()),
+            _ => Self::Other(id.clone().into()),
+        }
     }
 
     /// The object's namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        self.0.split('/').next().unwrap_or_default()
+        match self {
+            Self::Issuing(_) | Self::Named(..) => names::ISSUING_NAMESPACE,
+            Self::Granted(_, namespace) => namespace,
+            Self::Other(id) => &id.namespace,
+        }
     }
 
-    /// The object's UID.
+    /// Whether it is this UID's.
     #[must_use]
-    pub fn uid(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or_default()
+    pub fn has(&self, uid: &str) -> bool {
+        match self.uid() {
+            Some(known) => PackedUid::of(uid) == Some(known),
+            None => matches!(self, Self::Other(id) if id.uid == uid),
+        }
+    }
+
+    /// Whether both are of the same object.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Other(one), Self::Other(two)) => one.uid == two.uid,
+            (Self::Other(one), two) | (two, Self::Other(one)) => two.has(&one.uid),
+            (one, two) => one.uid() == two.uid(),
+        }
     }
 
     /// The identity again.
     #[must_use]
-    pub fn unpack(&self) -> ObjectId {
-        let mut parts = self.0.splitn(3, '/').map(str::to_owned);
-        let mut part = || parts.next().unwrap_or_default();
-        ObjectId { namespace: part(), name: part(), uid: part() }
+    pub fn unpack(&self, lease: &LeaseUid, child: &Child) -> ObjectId {
+        let uid = self.uid().map(|uid| uid.to_string()).unwrap_or_default();
+        let namespace = self.namespace().to_owned();
+        let name = match (self, child) {
+            (Self::Other(id), _) => return (**id).clone(),
+            (Self::Named(_, name), _) => name.to_string(),
+            (Self::Granted(..), Child::Binding(grant)) => names::binding(lease, grant),
+            (Self::Issuing(_) | Self::Granted(..), _) => names::issuing(lease),
+        };
+        ObjectId { namespace, name, uid }
+    }
+
+    fn uid(&self) -> Option<PackedUid> {
+        match self {
+            Self::Issuing(uid) | Self::Named(uid, _) | Self::Granted(uid, _) => Some(*uid),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+/// A UID as API servers give them (RFC 4122), in the bytes that its digits are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackedUid([u8; 16]);
+
+impl PackedUid {
+    /// `None` for one that would be written in another way.
+    fn of(uid: &str) -> Option<Self> {
+        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let mut digits = uid.bytes().filter(|c| *c != b'-');
+        let mut bytes = [0; 16];
+        for byte in &mut bytes {
+            *byte = digit(digits.next()?)? << 4 | digit(digits.next()?)?;
+        }
+        let packed = Self(bytes);
+        (digits.next().is_none() && packed.to_string() == uid).then_some(packed)
+    }
+}
+
+impl fmt::Display for PackedUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, byte) in self.0.iter().enumerate() {
+            if matches!(n, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 
@@ -105,13 +234,34 @@ mod tests {
 
     #[test]
     fn what_leases_have_in_common_is_read_and_costs_nothing() {
-        assert!(Packed::of(&model()).0.len() < 100, "{} bytes", Packed::of(&model()).0.len());
+        assert!(Packed::of(&model()).text.len() < 100, "{} bytes", Packed::of(&model()).text.len());
     }
 
     #[test]
     fn an_identity_is_the_same_after_it_was_packed() {
-        let id = ObjectId { namespace: "payments".into(), name: "system:deployer".into(), uid: "u".into() };
-        let packed = PackedId::of(&id);
-        assert_eq!((packed.namespace(), packed.uid(), packed.unpack()), ("payments", "u", id.clone()));
+        const UID: &str = "0b7b1ab5-93c8-4a6e-8f0a-6c1b3f6f4d21";
+        let lease = LeaseUid::parse("5f2c8a8e-3b1d-4c55-9a7e-0d6f1b2c3a49").unwrap();
+        let issuing = names::ISSUING_NAMESPACE;
+        let account = names::account("payments", "deployer", &lease, 17);
+        let table = [
+            (Child::Job, issuing, names::issuing(&lease), "Issuing"),
+            (Child::MintBinding, issuing, names::issuing(&lease), "Issuing"),
+            (Child::Account, issuing, account, "Named"),
+            (Child::Binding("deploy".into()), "payments", names::binding(&lease, "deploy"), "Granted"),
+            (Child::Binding("deploy".into()), "payments", "another".into(), "Other"),
+            (Child::Job, "elsewhere", names::issuing(&lease), "Other"),
+        ];
+        for (child, namespace, name, packs_as) in table {
+            for uid in [UID, "u", "0B7B1AB5-93C8-4A6E-8F0A-6C1B3F6F4D21", "0b7b1ab593c84a6e8f0a6c1b3f6f4d21"] {
+                let id = ObjectId { namespace: namespace.into(), name: name.clone(), uid: uid.into() };
+                let packed = PackedId::of(&lease, &child, &id);
+                assert_eq!((packed.namespace(), packed.unpack(&lease, &child)), (namespace, id.clone()));
+                assert!(packed.has(uid) && packed.same(&packed.clone()) && !packed.has("other"), "{packed:?}");
+                let another = PackedId::of(&lease, &child, &ObjectId { uid: UID.replace('0', "1"), ..id });
+                assert!(!packed.same(&another) && !another.same(&packed), "{packed:?}");
+                let as_expected = format!("{packed:?}").starts_with(packs_as);
+                assert!(as_expected || uid != UID, "{packed:?}");
+            }
+        }
     }
 }

@@ -189,7 +189,7 @@ pub enum Control {
 }
 
 /// What the process knows of a lease beyond the API server; lost at a restart, and nothing depends on it being there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
     /// The token this process holds, in the executor's vault.
     pub token: Option<TokenFacts>,

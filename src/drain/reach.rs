@@ -10,7 +10,6 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, PostParams, Preconditions},
-    core::DeserializeGuard,
 };
 
 use super::{
@@ -21,7 +20,7 @@ use super::{
 use crate::{
     api::{CredentialLease, CredentialLeasePolicy, names},
     cli::stop::policy::{Scope, policy},
-    cluster::{client, fence, lead::Lead},
+    cluster::{client, fence, lead::Lead, read::Readable},
     runtime::{clock::Clock, metrics::Metrics},
 };
 
@@ -83,7 +82,7 @@ impl Reach {
 
     /// What is left of leases.
     pub(super) async fn found(&self) -> Result<Found, Error> {
-        let leases: Api<DeserializeGuard<CredentialLease>> = Api::all(self.0.clone());
+        let leases: Api<Readable<CredentialLease>> = Api::all(self.0.clone());
         let accounts: Api<ServiceAccount> = Api::namespaced(self.0.clone(), names::ISSUING_NAMESPACE);
         let bindings: Api<RoleBinding> = Api::all(self.0.clone());
         let ours = ListParams::default().labels(names::LABEL_LEASE_UID);
@@ -97,11 +96,12 @@ impl Reach {
                 Err(error) => return Err(failed("leases cannot be listed", error)),
             };
             for lease in page.items {
-                match lease.0 {
+                let metadata = lease.metadata;
+                match lease.object {
                     Ok(lease) => found.leases.push(lease),
-                    Err(odd) => found
+                    Err(_) => found
                         .unreadable
-                        .push((odd.metadata.namespace.unwrap_or_default(), odd.metadata.name.unwrap_or_default())),
+                        .push((metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default())),
                 }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -100,9 +100,8 @@ pub enum Weather {
     Echoed,
     /// What comes within a fifth of a second comes in the reverse order.
     Reversed,
-    /// Every watch says 410 in the middle; a list that follows is as the store was seconds ago, if whoever asks allows that
-    /// (`resourceVersion=0`), and that of leases in any case: no API server answers a consistent read from the past, but that a lease
-    /// is gone is not taken from any list.
+    /// Every watch says 410 in the middle; that of leases then begins with what the store had seconds ago: no API server answers a
+    /// consistent read from the past, but that a lease is gone is not taken from any.
     Behind,
 }
 

@@ -1,6 +1,10 @@
 //! What our own visits teach the index: it must not wait for a watch to tell what a call of ours has done.
 
-use super::{Index, Source, children::kind_of, rows::ChildRow};
+use super::{
+    Index, Source,
+    children::kind_of,
+    rows::{ChildRow, named},
+};
 use crate::{
     api::names::LeaseUid,
     domain::{
@@ -20,7 +24,7 @@ impl Index {
             {
                 let kind = kind_of(child);
                 let epoch = inner.epoch(Source::Children(kind));
-                inner.keep_child(uid, ChildRow::new(kind, child.clone(), id, true, epoch));
+                inner.keep_child(uid, ChildRow::new(uid, child.clone(), id, true, epoch));
             }
             (Call::Delete { id, child }, Answer::Done) => {
                 if inner.drop_child(uid, &id.uid) && *child != Child::Secret {
@@ -36,7 +40,6 @@ impl Index {
         if let (Call::WriteStatus(status) | Call::Record(status), Answer::Written(_) | Answer::Done) = (call, answer) {
             self.tell(&mut inner, uid, Some(status));
         }
-        inner.count(uid);
     }
 
     /// A visit has ended: what it knows beyond the API server is kept. A place in the quotas is given back with the account.
@@ -45,15 +48,14 @@ impl Index {
         let has_account = inner.has_account(&seen.lease.uid);
         let Some(row) = inner.leases.get_mut(&seen.lease.uid) else { return };
         // A watch may have told of the account while the visit ran: its death has to be proven all the same.
-        let account = seen.memory.account.clone().or_else(|| row.memory.account.take());
-        row.memory = Memory { account, ..seen.memory.clone() };
+        let account = seen.memory.account.clone().or_else(|| row.memory_mut().account.take());
+        let mut memory = Memory { account: account.filter(|_| !has_account), ..seen.memory.clone() };
         if row.is_final() {
-            row.memory.gone.clear();
-            row.memory.dying.clear();
+            memory.gone.clear();
+            memory.dying.clear();
         }
-        if row.ended && !has_account {
-            row.memory.reserved = false;
-        }
+        memory.reserved &= !row.ended || has_account;
+        row.keep(memory);
     }
 
     /// Drops what is kept of a lease.
@@ -61,7 +63,7 @@ impl Index {
         let mut inner = self.inner();
         if let Some(row) = inner.leases.remove(uid) {
             inner.delivered -= usize::from(row.delivers);
-            let key = (row.namespace.clone(), row.name.clone());
+            let key = named(&row.namespace, &row.name);
             if inner.by_name.get(&key) == Some(uid) {
                 inner.by_name.remove(&key);
             }

@@ -38,7 +38,6 @@ impl Index {
         let (namespace, lane, at) = (row.namespace.clone(), row.lane(), row.due());
         let lifecycle = (row.namespace.clone(), row.lifecycle.clone());
         self.tell(inner, &uid, lease.status.as_ref());
-        inner.count(&uid);
         let synced = inner.all_synced();
         let own_end = inner.leases.get(&uid).and_then(|row| row.end.or(row.expires).filter(|_| !row.is_final()));
         // Before every first list is there, only ends by the lease's own evidence may run.
@@ -135,8 +134,8 @@ impl Index {
         let (epoch, object) = (inner.epoch(Source::Children(kind)), id.uid.clone());
         let place = annotation.and_then(names::lease_in);
         let place = place.filter(|(namespace, _)| !forgeable || inner.may_grant_into(namespace, &id.namespace));
-        inner.keep_child(&lease, ChildRow::new(kind, child, &id, !forgeable, epoch));
-        inner.count(&lease);
+        let row = ChildRow::new(&lease, child, &id, !forgeable, epoch);
+        inner.keep_child(&lease, row);
         if !inner.leases.contains_key(&lease) && (place.is_some() || !forgeable) {
             // An object of a lease that nobody has seen: its lease may be gone, or its watch may lag. The visit asks.
             let (namespace, name) = place.unwrap_or_default();
@@ -162,7 +161,6 @@ impl Index {
         if !inner.drop_child(lease, uid) {
             return Wishes::default();
         }
-        inner.count(lease);
         inner
             .leases
             .get(lease)

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inner, Source, rows::ChildRow};
+use super::{
+    Inner, Source,
+    rows::{ChildRow, Row},
+};
 use crate::{
     api::{lifecycle::Grant, names::LeaseUid},
     cluster::fence::Kind,
@@ -44,19 +47,19 @@ enum Tells {
 /// A RoleBinding that only a watch has told of may be anybody's: before it is used or deleted it is looked at, as one whose
 /// creation was not answered. `granted`: where each grant goes, as far as anything tells.
 fn tells(row: &ChildRow, lease: &LeaseSeen, granted: &BTreeMap<String, String>) -> Tells {
-    let Child::Binding(grant) = &row.child else { return Tells::Known(Known::Present(row.id.unpack())) };
+    let Child::Binding(grant) = &row.child else { return Tells::Known(Known::Present(row.id(&lease.uid))) };
     if row.foreign {
         return Tells::Nothing;
     }
     let recorded = lease.status.bindings.iter().find(|b| b.grant == *grant);
-    if recorded.is_some_and(|b| b.uid == row.id.uid()) {
-        return Tells::Known(Known::Present(row.id.unpack()));
+    if recorded.is_some_and(|b| row.is(&b.uid)) {
+        return Tells::Known(Known::Present(row.id(&lease.uid)));
     }
-    let elsewhere = granted.get(grant).is_none_or(|namespace| namespace != row.id.namespace());
+    let elsewhere = granted.get(grant).is_none_or(|namespace| namespace != row.namespace());
     if row.ours && !(elsewhere && recorded.is_some()) {
-        return Tells::Known(Known::Present(row.id.unpack()));
+        return Tells::Known(Known::Present(row.id(&lease.uid)));
     }
-    if granted.get(grant).is_none_or(|namespace| namespace != row.id.namespace()) {
+    if granted.get(grant).is_none_or(|namespace| namespace != row.namespace()) {
         return Tells::Claim;
     }
     // In the place of one that was recorded: that one is gone.
@@ -76,9 +79,9 @@ impl Inner {
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let recorded = self.recorded_bindings(lease, &row);
         let rows = self.children.entry(lease.clone()).or_default();
-        let here = rows.iter().filter(|r| !r.ours && r.id.namespace() == row.id.namespace()).count();
-        let full = !row.ours && here >= MOST_CLAIMS && !recorded.iter().any(|uid| uid == row.id.uid());
-        match rows.iter_mut().find(|r| r.id.uid() == row.id.uid()) {
+        let here = rows.iter().filter(|r| !r.ours && r.namespace() == row.namespace()).count();
+        let full = !row.ours && here >= MOST_CLAIMS && !recorded.iter().any(|uid| row.is(uid));
+        match rows.iter_mut().find(|r| r.same(&row)) {
             Some(known) => {
                 row.ours |= known.ours;
                 row.foreign |= known.foreign;
@@ -104,41 +107,40 @@ impl Inner {
     /// Whether nobody knows yet whose this object is.
     pub(super) fn is_claim(&self, lease: &LeaseUid, uid: &str) -> bool {
         let mut rows = self.children.get(lease).into_iter().flatten();
-        rows.any(|row| row.id.uid() == uid && !row.ours && !row.foreign)
+        rows.any(|row| row.is(uid) && !row.ours && !row.foreign)
     }
 
     pub(super) fn is_foreign(&mut self, lease: &LeaseUid, uid: &str) {
         let rows = self.children.get_mut(lease).into_iter().flatten();
-        rows.filter(|row| row.id.uid() == uid).for_each(|row| row.foreign = true);
+        rows.filter(|row| row.is(uid)).for_each(|row| row.foreign = true);
     }
 
     pub(super) fn drop_child(&mut self, lease: &LeaseUid, uid: &str) -> bool {
         let Some(rows) = self.children.get_mut(lease) else { return false };
-        let before = rows.len();
-        rows.retain(|row| row.id.uid() != uid);
-        let dropped = rows.len() < before;
+        let Some(place) = rows.iter().position(|row| row.is(uid)) else { return false };
+        let dropped = rows.remove(place);
         if rows.is_empty() {
             self.children.remove(lease);
         }
-        dropped
+        // Its death has to be proven, and it may be that nothing else tells which it was.
+        if let Some(row) = self.leases.get_mut(lease).filter(|_| dropped.child == Child::Account) {
+            row.memory_mut().account = Some(dropped.id(lease));
+        }
+        true
     }
 
     pub(super) fn has_account(&self, lease: &LeaseUid) -> bool {
         self.children.get(lease).is_some_and(|rows| rows.iter().any(|row| row.child == Child::Account))
     }
 
-    /// Remembers the account, also after it is gone.
-    pub(super) fn count(&mut self, lease: &LeaseUid) {
-        let account = self
-            .children
-            .get(lease)
-            .into_iter()
-            .flatten()
-            .find(|row| row.child == Child::Account)
-            .map(|row| row.id.unpack());
-        if let (Some(row), Some(id)) = (self.leases.get_mut(lease), account) {
-            row.memory.account = Some(id);
+    /// What the process knows beyond the API server, with the account that it knows, there or gone.
+    pub(super) fn memory_of(&self, lease: &LeaseUid, row: &Row) -> Memory {
+        let mut memory = row.memory.as_deref().cloned().unwrap_or_default();
+        let mut rows = self.children.get(lease).into_iter().flatten();
+        if let Some(account) = rows.find(|row| row.child == Child::Account) {
+            memory.account = Some(account.id(lease));
         }
+        memory
     }
 
     /// Before the first lists, only what a status recorded is known to be there; nothing is known to be absent.
@@ -154,7 +156,7 @@ impl Inner {
             let known = match tells(row, lease, granted) {
                 Tells::Nothing => continue,
                 Tells::Claim => {
-                    all.claims.push((row.child.clone(), row.id.unpack()));
+                    all.claims.push((row.child.clone(), row.id(uid)));
                     continue;
                 }
                 Tells::Known(known) => known,

@@ -35,7 +35,7 @@ type Covers = (String, String, String);
 struct Row {
     namespace: String,
     seen: Arc<DecisionSeen>,
-    epoch: u64,
+    epoch: u32,
 }
 
 /// Every decision there is.
@@ -110,7 +110,7 @@ impl Decisions {
         })
     }
 
-    fn insert(&mut self, namespace: &str, seen: DecisionSeen, epoch: u64) {
+    fn insert(&mut self, namespace: &str, seen: DecisionSeen, epoch: u32) {
         let uid = seen.uid.clone();
         self.by_lease.entry(seen.spec.lease_ref.uid.clone()).or_default().insert(uid.clone());
         if seen.spec.repeat_for.is_some() {
@@ -223,7 +223,7 @@ impl Inner {
         Wishes { visits, lifecycles: vec![] }
     }
 
-    pub(super) fn sweep_decisions(&mut self, epoch: u64) -> Wishes {
+    pub(super) fn sweep_decisions(&mut self, epoch: u32) -> Wishes {
         let lost: Vec<String> =
             self.decisions.rows.iter().filter(|(_, row)| row.epoch < epoch).map(|(uid, _)| uid.clone()).collect();
         let mut wishes = Wishes::default();

@@ -15,7 +15,7 @@ use crate::{
 struct PolicyRow {
     seen: Arc<PolicySeen>,
     object: Arc<CredentialLeasePolicy>,
-    epoch: u64,
+    epoch: u32,
 }
 
 /// The policies as one list that visits share.
@@ -23,7 +23,7 @@ struct PolicyRow {
 pub(super) struct Policies {
     rows: BTreeMap<String, PolicyRow>,
     /// Policies that cannot be decoded, and of which list each was seen last: what they forbid is not known.
-    unreadable: BTreeMap<String, u64>,
+    unreadable: BTreeMap<String, u32>,
     list: Arc<[Arc<PolicySeen>]>,
 }
 
@@ -161,7 +161,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn sweep_policies(&mut self, epoch: u64) -> Wishes {
+    pub(super) fn sweep_policies(&mut self, epoch: u32) -> Wishes {
         let before = self.policies.rows.len() + self.policies.unreadable.len();
         self.policies.rows.retain(|_, row| row.epoch >= epoch);
         self.policies.unreadable.retain(|_, seen| *seen >= epoch);
@@ -172,7 +172,7 @@ impl Inner {
         self.wake_all_moving()
     }
 
-    pub(super) fn sweep_namespaces(&mut self, epoch: u64) -> Wishes {
+    pub(super) fn sweep_namespaces(&mut self, epoch: u32) -> Wishes {
         let lost: Vec<String> =
             self.namespaces.iter().filter(|(_, row)| row.epoch < epoch).map(|(name, _)| name.clone()).collect();
         let mut wishes = Wishes::default();

@@ -90,10 +90,11 @@ struct Inner {
     leases: HashMap<LeaseUid, Box<Row>>,
     /// How many of them deliver a Secret.
     delivered: usize,
-    by_name: HashMap<(String, String), LeaseUid>,
+    /// By namespace and name, as one text.
+    by_name: HashMap<Box<str>, LeaseUid>,
     by_lifecycle: HashMap<(String, String), HashSet<LeaseUid>>,
     lifecycles: HashMap<(String, String), LifecycleRow>,
-    roles: HashMap<RoleKey, (RoleSeen, u64)>,
+    roles: HashMap<RoleKey, (RoleSeen, u32)>,
     children: HashMap<LeaseUid, Vec<ChildRow>>,
     /// UIDs of objects that we deleted and whose deletion the watch has not told yet.
     deleted: HashMap<String, Kind>,
@@ -107,7 +108,7 @@ struct Inner {
     /// What ledgers tell.
     ledgers: HashMap<LeaseUid, Ledger>,
     synced: HashSet<Source>,
-    epochs: HashMap<Source, u64>,
+    epochs: HashMap<Source, u32>,
     enforcement: Option<Enforcement>,
     unproven_until: Option<Time>,
     api_audiences: Vec<String>,

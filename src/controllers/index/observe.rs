@@ -51,7 +51,8 @@ impl Inner {
         let lifecycle_key = (row.namespace.clone(), row.lifecycle.clone());
         let lifecycle = self.lifecycle_seen(&lifecycle_key);
         let granted = granted(&lease, &lifecycle);
-        let Children { known: children, strays, claims } = self.children_seen(uid, &lease, &row.memory, &granted);
+        let memory = self.memory_of(uid, row);
+        let Children { known: children, strays, claims } = self.children_seen(uid, &lease, &memory, &granted);
         let roles = self.roles_seen(&lease, &lifecycle);
         let involved = granted.values().chain([&lease.namespace]);
         let namespaces = involved.filter_map(|n| Some((n.clone(), self.labels.get(n)?.clone()))).collect();
@@ -78,7 +79,7 @@ impl Inner {
             systems: self.systems_of(&lifecycle, &lease.status),
             works: Works::new(),
             task: self.tasks.seen(&lease),
-            memory: row.memory.clone(),
+            memory,
             learned: Learned::default(),
             lease,
             lifecycle,

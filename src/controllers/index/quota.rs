@@ -28,7 +28,7 @@ impl Index {
         if refusal.is_none()
             && let Some(row) = inner.leases.get_mut(uid)
         {
-            row.memory.reserved = true;
+            row.memory_mut().reserved = true;
         }
         refusal
     }
@@ -41,7 +41,7 @@ impl Inner {
         let mut counts = (0, 0);
         for uid in leases.iter().filter(|uid| without.is_none_or(|(own, _)| own != *uid)) {
             let Some(row) = self.leases.get(uid) else { continue };
-            if row.memory.reserved || self.has_account(uid) || (row.issued && !row.ended) {
+            if row.is_reserved() || self.has_account(uid) || (row.issued && !row.ended) {
                 counts.0 += 1;
                 counts.1 += usize::from(without.is_some_and(|(_, requester)| requester == row.requester));
             }

@@ -10,7 +10,6 @@ use crate::{
         reasons::{ConditionType, LeaseReason, Phase},
         status::CredentialLeaseStatus,
     },
-    cluster::fence::Kind,
     controllers::packed::{Packed, PackedId},
     domain::{
         agenda::Lane,
@@ -49,26 +48,46 @@ pub(super) struct Row {
     pub(super) delivers: bool,
     /// The last record that went into the audit stream.
     pub(super) told: i64,
-    pub(super) memory: Memory,
+    /// What the process knows beyond the API server. Hardly anything of a lease at rest: nothing is kept then.
+    pub(super) memory: Option<Box<Memory>>,
     /// Of which list it was seen last.
-    pub(super) epoch: u64,
+    pub(super) epoch: u32,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct ChildRow {
-    pub(super) kind: Kind,
     pub(super) child: Child,
-    pub(super) id: PackedId,
+    id: PackedId,
     /// It was looked at, and is nobody's of ours.
     pub(super) foreign: bool,
     /// Nobody else can have made it: only the operator writes in the issuing namespace; elsewhere our own call said so.
     pub(super) ours: bool,
-    pub(super) epoch: u64,
+    pub(super) epoch: u32,
 }
 
 impl ChildRow {
-    pub(super) fn new(kind: Kind, child: Child, id: &ObjectId, ours: bool, epoch: u64) -> Self {
-        Self { kind, child, id: PackedId::of(id), foreign: false, ours, epoch }
+    pub(super) fn new(lease: &LeaseUid, child: Child, id: &ObjectId, ours: bool, epoch: u32) -> Self {
+        Self { id: PackedId::of(lease, &child, id), child, foreign: false, ours, epoch }
+    }
+
+    /// The object's identity.
+    pub(super) fn id(&self, lease: &LeaseUid) -> ObjectId {
+        self.id.unpack(lease, &self.child)
+    }
+
+    /// Whether it is the object with this UID.
+    pub(super) fn is(&self, uid: &str) -> bool {
+        self.id.has(uid)
+    }
+
+    /// Whether both are the same object.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        self.id.same(&other.id)
+    }
+
+    /// The object's namespace.
+    pub(super) fn namespace(&self) -> &str {
+        self.id.namespace()
     }
 }
 
@@ -76,14 +95,14 @@ impl ChildRow {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NamespaceRow {
     pub(super) terminating: bool,
-    pub(super) epoch: u64,
+    pub(super) epoch: u32,
 }
 
 /// What is kept of one lifecycle.
 #[derive(Clone, Debug)]
 pub(super) struct LifecycleRow {
     pub(super) object: Arc<ServiceAccountLifecycle>,
-    pub(super) epoch: u64,
+    pub(super) epoch: u32,
 }
 
 impl Row {
@@ -108,7 +127,7 @@ impl Row {
             undo_fails: false,
             delivers: false,
             told: 0,
-            memory: Memory::default(),
+            memory: None,
             epoch: 0,
         }
     }
@@ -116,6 +135,20 @@ impl Row {
     /// Whether its object is there, as far as is known.
     pub(super) fn is_there(&self) -> bool {
         matches!(self.presence, Presence::Exists | Presence::Deleting | Presence::Unreadable)
+    }
+
+    pub(super) fn memory_mut(&mut self) -> &mut Memory {
+        self.memory.get_or_insert_default()
+    }
+
+    /// Keeps this, if it is anything.
+    pub(super) fn keep(&mut self, memory: Memory) {
+        self.memory = (memory != Memory::default()).then(|| memory.into());
+    }
+
+    /// Whether a place in the quotas is held.
+    pub(super) fn is_reserved(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.reserved)
     }
 
     pub(super) fn is_final(&self) -> bool {
@@ -157,6 +190,11 @@ impl Row {
     }
 }
 
+/// The key of a lease in the index of names. A slash is in neither.
+pub(super) fn named(namespace: &str, name: &str) -> Box<str> {
+    format!("{namespace}/{name}").into()
+}
+
 impl Inner {
     /// Takes a lease in; `None` if it is older than what is known.
     pub(super) fn admit(&mut self, lease: &CredentialLease) -> Option<(LeaseUid, &Row)> {
@@ -167,7 +205,7 @@ impl Inner {
         self.newest = self.newest.max(version);
         let epoch = self.epoch(Source::Leases);
         let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
-        self.by_name.insert((namespace.clone(), name.clone()), uid.clone());
+        self.by_name.insert(named(&namespace, &name), uid.clone());
         self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid.clone());
         let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name).into());
         row.epoch = epoch;
@@ -201,11 +239,12 @@ impl Inner {
     /// has to be asked for, and ended if it is gone.
     pub(super) fn former(&mut self, lease: &CredentialLease) -> Option<Wish> {
         let metadata = &lease.metadata;
-        let key = (metadata.namespace.clone()?, metadata.name.clone()?);
+        let namespace = metadata.namespace.clone()?;
+        let key = named(&namespace, metadata.name.as_deref()?);
         let former = self.by_name.get(&key).filter(|known| Some(known.as_str()) != metadata.uid.as_deref())?.clone();
         let row = self.leases.get_mut(&former).filter(|row| row.is_there())?;
         row.presence = Presence::Unconfirmed;
-        Some(Wish { lease: former, namespace: key.0, lane: Lane::End, at: None })
+        Some(Wish { lease: former, namespace, lane: Lane::End, at: None })
     }
 
     pub(super) fn mark(&mut self, uid: &LeaseUid, presence: Presence) -> Option<String> {

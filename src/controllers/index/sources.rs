@@ -1,7 +1,7 @@
 //! The watches and their lists: nothing is concluded from an absence before every first list is there, and what a later
 //! list no longer names is swept.
 
-use super::{Index, Inner, RoleKey, Wish, Wishes};
+use super::{Index, Inner, RoleKey, Wish, Wishes, children::kind_of};
 use crate::{
     api::{lifecycle::RoleKind, names::LeaseUid},
     cluster::fence::Kind,
@@ -82,7 +82,7 @@ impl Index {
 }
 
 impl Inner {
-    pub(super) fn epoch(&self, source: Source) -> u64 {
+    pub(super) fn epoch(&self, source: Source) -> u32 {
         self.epochs.get(&source).copied().unwrap_or_default()
     }
 
@@ -90,7 +90,7 @@ impl Inner {
         SOURCES.iter().all(|source| self.synced.contains(source))
     }
 
-    fn sweep_leases(&mut self, epoch: u64) -> Wishes {
+    fn sweep_leases(&mut self, epoch: u32) -> Wishes {
         let mut wishes = Wishes::default();
         for (uid, row) in self.leases.iter_mut().filter(|(_, row)| {
             let there = matches!(row.presence, Presence::Exists | Presence::Deleting | Presence::Unreadable);
@@ -108,14 +108,14 @@ impl Inner {
         wishes
     }
 
-    fn sweep_lifecycles(&mut self, epoch: u64) -> Wishes {
+    fn sweep_lifecycles(&mut self, epoch: u32) -> Wishes {
         let lost: Vec<_> =
             self.lifecycles.iter().filter(|(_, row)| row.epoch < epoch).map(|(key, _)| key.clone()).collect();
         self.lifecycles.retain(|_, row| row.epoch >= epoch);
         Wishes { visits: lost.iter().flat_map(|key| self.wake_lifecycle(key)).collect(), lifecycles: vec![] }
     }
 
-    fn sweep_roles(&mut self, kind: RoleKind, epoch: u64) -> Wishes {
+    fn sweep_roles(&mut self, kind: RoleKind, epoch: u32) -> Wishes {
         let lost: Vec<RoleKey> = self
             .roles
             .iter()
@@ -130,15 +130,15 @@ impl Inner {
         wishes
     }
 
-    fn sweep_children(&mut self, kind: Kind, epoch: u64) -> Wishes {
+    fn sweep_children(&mut self, kind: Kind, epoch: u32) -> Wishes {
         self.deleted.retain(|_, deleted| *deleted != kind);
         let lost: Vec<(LeaseUid, String)> = self
             .children
             .iter()
             .flat_map(|(lease, rows)| {
                 rows.iter()
-                    .filter(|row| row.kind == kind && row.epoch < epoch)
-                    .map(move |row| (lease.clone(), row.id.uid().to_owned()))
+                    .filter(|row| kind_of(&row.child) == kind && row.epoch < epoch)
+                    .map(move |row| (lease.clone(), row.id(lease).uid))
             })
             .collect();
         let mut wishes = Wishes::default();

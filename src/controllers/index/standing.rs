@@ -47,7 +47,7 @@ impl Inner {
     fn standing_lease(&self, uid: &LeaseUid, standing: &str) -> Option<LeaseFacts> {
         let row = self.leases.get(uid).filter(|row| row.standing.as_deref() == Some(standing))?;
         let lease = row.packed.as_ref().and_then(Packed::unpack)?;
-        let live = row.memory.reserved || self.has_account(uid) || (row.issued && !row.ended);
+        let live = row.is_reserved() || self.has_account(uid) || (row.issued && !row.ended);
         let mut facts = LeaseFacts::of(&lease, live);
         if row.presence != Presence::Exists {
             facts.state = State::Ended;

@@ -17,7 +17,7 @@ use crate::{
 struct SystemRow {
     object: Arc<ConnectedSystem>,
     seen: Arc<SystemSeen>,
-    epoch: u64,
+    epoch: u32,
 }
 
 /// What the ledger of a lease tells.
@@ -123,7 +123,7 @@ impl Inner {
         names.filter_map(|name| Some((name.to_owned(), self.systems.0.get(name)?.seen.clone()))).collect()
     }
 
-    pub(super) fn sweep_systems(&mut self, epoch: u64) -> Wishes {
+    pub(super) fn sweep_systems(&mut self, epoch: u32) -> Wishes {
         let lost: Vec<String> =
             self.systems.0.iter().filter(|(_, row)| row.epoch < epoch).map(|(name, _)| name.clone()).collect();
         let mut wishes = Wishes::default();

@@ -31,8 +31,8 @@ pub struct TaskRow {
 /// What one watch has told.
 #[derive(Default)]
 struct Watched {
-    rows: HashMap<String, (TaskRow, u64)>,
-    epoch: u64,
+    rows: HashMap<String, (TaskRow, u32)>,
+    epoch: u32,
     synced: bool,
 }
 

@@ -90,7 +90,7 @@ fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads
         _ = index.lease_applied(&lease(7, |_| ()));
         index.list_ends(source).visits.len()
     };
-    assert_eq!(WRITTEN.map(end), [0, 2], "only then everything is woken");
+    assert_eq!(WRITTEN.map(end), [0, 1], "only then everything is woken");
     index.tell_everything();
     index.tell_everything();
     drop(index);

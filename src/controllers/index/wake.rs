@@ -7,12 +7,13 @@ use super::{
 use crate::domain::agenda::Lane;
 
 impl Inner {
-    /// Every first list is there: each lease is looked at once, the overdue ones first.
+    /// Every first list is there: each lease is looked at once. Deadlines are armed already, by what told of them.
     pub(super) fn wake_everything(&self) -> Wishes {
-        let visits = self.leases.iter().flat_map(|(uid, row)| {
-            let wish = |lane, at| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane, at };
-            let end = row.expires.filter(|_| !row.is_final()).map(|at| wish(Lane::End, Some(at)));
-            end.into_iter().chain([wish(row.lane(), row.due())])
+        let visits = self.leases.iter().map(|(uid, row)| Wish {
+            lease: uid.clone(),
+            namespace: row.namespace.clone(),
+            lane: row.lane(),
+            at: row.due(),
         });
         Wishes { visits: visits.collect(), lifecycles: self.lifecycles.keys().cloned().collect() }
     }

@@ -66,7 +66,7 @@ pub struct Proxy {
     pub address: String,
 }
 
-/// How old a list is that is behind.
+/// How old is what a watch that is behind begins with.
 const BEHIND: Duration = Duration::from_secs(3);
 
 impl Proxy {
@@ -155,33 +155,15 @@ impl Proxy {
 
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Answer, Cut> {
         let call = Call::of(request.method(), request.uri());
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
-        match call.verb {
-            "watch" => return self.watch(parts, body).await,
-            "list" if self.weather() == Weather::Behind => self.put_behind(&call, &mut parts),
-            _ => {}
+        if call.verb == "watch" {
+            return self.watch(&call, parts, body).await;
         }
         let found = self.slots.count(&call, parts.uri.path(), &body);
         let carry_out = self.forward(&parts, body);
         let Some(counted) = found else { return carry_out.await.map(whole) };
         self.meet(counted, carry_out).await
-    }
-
-    /// Has a watcher's first page be answered with what was there a while ago, where [`Weather::Behind`] says so; later pages
-    /// follow from it.
-    fn put_behind(&self, call: &Call, parts: &mut Parts) {
-        let query = parts.uri.query().unwrap_or_default();
-        let says = |wanted: &str| query.split('&').any(|pair| pair == wanted);
-        // One lease is asked for to learn the store's version: an old answer is a restored store, which `make outages` has.
-        let allowed = says("resourceVersion=0") || (call.resource == "credentialleases" && !says("limit=1"));
-        let (true, Some(version)) = (allowed && !query.contains("continue="), self.old_version()) else { return };
-        let rest: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("resourceVersion")).collect();
-        let exact = format!("resourceVersion={version}&resourceVersionMatch=Exact");
-        let path = parts.uri.path();
-        if let Ok(uri) = format!("{path}?{}&{exact}", rest.join("&")).parse() {
-            parts.uri = uri;
-        }
     }
 
     fn upstream(&self, parts: &Parts, body: Bytes) -> Result<Request<Body>, Cut> {
