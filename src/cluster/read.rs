@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn an_object_is_read_without_who_manages_its_fields() {
         let text = told(
-            &json!({"lifecycleRef": {"name": "reader"}, "grants": ["read"], "reason": "why", "requestedBy": {"username": "u"}}),
+            &json!({"lifecycleRef": {"name": "reader"}, "grants": ["read"], "delivery": {"type": "Secret"}, "reason": "why", "requestedBy": {"username": "u"}}),
         );
         let read: Readable<CredentialLease> = serde_json::from_str(&text).unwrap();
         let mut whole: CredentialLease = serde_json::from_str(&text).unwrap();

@@ -206,7 +206,10 @@ impl Engine {
                 self.agenda.forget(key);
                 self.leases.remove(&key);
             }
-            Again::Now(lane) => self.agenda.done(key, [(lane, now)]),
+            Again::Now(lane, wishes) => {
+                let wishes = wishes.into_iter().map(|(lane, at)| (lane, at.as_millis()));
+                self.agenda.done(key, wishes.chain([(lane, now)]));
+            }
             Again::Rest { wishes, backoff } => {
                 let mut wishes: Vec<(Lane, i64)> =
                     wishes.into_iter().map(|(lane, at)| (lane, at.as_millis())).collect();

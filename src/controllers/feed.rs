@@ -138,19 +138,28 @@ async fn follow<K, F>(
     F: FnMut(&Index, Change<K>) -> Wishes,
 {
     let mut events = std::pin::pin!(events.backoff(Pauses::new()));
+    // A stream that ends before it has told everything is no error for kube, which begins another at once.
+    let (mut begun, mut pauses) = (false, Pauses::new());
     while let Some(event) = events.next().await {
         let wishes = match event {
             Ok(Event::Init) => {
                 outlet.index.list_begins(source);
+                if std::mem::replace(&mut begun, true) {
+                    tracing::warn!(?source, "a watch broke off before it had told everything, and is opened again");
+                    outlet.disturbed.notify_one();
+                    tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+                }
                 continue;
             }
             Ok(Event::InitApply(object) | Event::Apply(object)) => on(&outlet.index, Change::Applied(object)),
             Ok(Event::Delete(object)) => on(&outlet.index, Change::Deleted(object)),
             Ok(Event::InitDone) => {
+                begun = false;
                 outlet.disturbed.notify_one();
                 outlet.index.list_ends(source)
             }
             Err(error) => {
+                begun = false;
                 tracing::warn!(?source, %error, "a watch failed and is opened again");
                 outlet.disturbed.notify_one();
                 continue;

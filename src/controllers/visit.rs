@@ -17,7 +17,7 @@ use crate::{
         agenda::{Key, Lane},
         agreement,
         call::{Answer, Call, Class, Failure, Next},
-        decide::{belongs, decide},
+        decide::{belongs, decide, until_end},
         ending,
         learn::learn,
         observed::{Child, Observed},
@@ -88,8 +88,8 @@ impl Reins {
 pub enum Again {
     /// Never: it is gone.
     Forget,
-    /// At once, in this lane.
-    Now(Lane),
+    /// At once, in this lane, where it may have to wait for a place; and at these moments, whatever becomes of that.
+    Now(Lane, Vec<(Lane, Time)>),
     /// At these moments; with `backoff` also after a pause in that lane, at least as long as the server asked.
     Rest { wishes: Vec<(Lane, Time)>, backoff: Option<(Lane, Option<Duration>)> },
 }
@@ -116,11 +116,12 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, reins: &Reins) -
             }
             Next::Do(other, _) if !belongs(&seen, other, lane) => {
                 leave(context, &seen);
-                return Again::Now(other);
+                let ends = until_end(&seen).into_iter().filter(|(_, at)| *at > now);
+                return Again::Now(other, ends.collect());
             }
             Next::Do(..) if reins.interrupt.load(Ordering::Relaxed) => {
                 leave(context, &seen);
-                return Again::Now(Lane::End);
+                return Again::Now(Lane::End, vec![]);
             }
             Next::Do(_, calls) => {
                 let answers = reins.watch(join_all(calls.iter().map(|call| answer(context, &seen, call, now)))).await;

@@ -53,7 +53,8 @@ pub fn belongs(seen: &Observed, work: Lane, lane: Lane) -> bool {
 }
 
 /// The end that is certain to come, as a wish: the deadline, or while nobody has agreed the time for an answer.
-pub(super) fn until_end(seen: &Observed) -> Vec<(Lane, Time)> {
+#[must_use]
+pub fn until_end(seen: &Observed) -> Vec<(Lane, Time)> {
     let due = seen.deadline().or_else(|| agreement::standing(seen).map(|standing| standing.until));
     due.map(|at| (Lane::End, at)).into_iter().collect()
 }

@@ -149,3 +149,30 @@ fn an_agreed_lease_costs_the_floor_and_the_questions_about_who_agreed() {
         lab.stop().await
     });
 }
+
+/// kube asks for what there is at any version: from an API server that lags, that is the past.
+#[test]
+fn what_is_streamed_is_as_new_as_the_store_and_leaves_out_roles_of_leases() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        // A watch is in the log once it has ended.
+        lab.take_operator()?.terminate().await?;
+        let audit = lab.plane.audit();
+        ensure!(audit.settled().await, "the audit log does not come to rest");
+        let watches: Vec<Record> =
+            audit.since_start()?.into_iter().filter(|r| r.user == OPERATOR && r.verb == "watch").collect();
+        let streamed: Vec<&Record> = watches.iter().filter(|r| r.uri.contains("sendInitialEvents=true")).collect();
+        for resource in ["credentialleases", "serviceaccounts", "jobs", "roles", "rolebindings", "configmaps"] {
+            ensure!(streamed.iter().any(|r| r.resource == resource), "{resource} are not streamed");
+        }
+        let at_a_version = streamed.iter().find(|r| r.uri.contains("resourceVersion="));
+        ensure!(at_a_version.is_none(), "it may begin with the past: {at_a_version:?}");
+        let all_roles =
+            |r: &&Record| r.resource == "roles" && r.uri.starts_with("/apis/rbac.authorization.k8s.io/v1/roles?");
+        for watch in watches.iter().filter(all_roles) {
+            ensure!(watch.uri.contains("fieldSelector=metadata.namespace%21%3Dleasehold-leases"), "{}", watch.uri);
+        }
+        ensure!(watches.iter().any(|r| all_roles(&r)), "roles are not watched");
+        lab.stop().await
+    });
+}

@@ -18,8 +18,8 @@ use crate::{
 const LEASES: u64 = 1000;
 /// What an allocator needs beside each piece, at the least.
 const OVERHEAD: u64 = 8;
-/// 3,399 were counted when this was written. Maps of a thousand are half empty, which is as bad as it gets.
-const MOST: u64 = 3500;
+/// 2,076 were counted when this was written. Maps of a thousand are half empty, which is as bad as it gets.
+const MOST: u64 = 2150;
 
 fn uid(n: u64) -> String {
     let n = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
