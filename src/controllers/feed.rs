@@ -361,3 +361,35 @@ where
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::stream;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{domain::observed::Settings, runtime::audit::Audit};
+
+    /// How long it takes to follow these events, and whether the list is complete then.
+    async fn followed(events: Vec<Event<Sparse<Job>>>) -> (Duration, bool) {
+        let (audit, _) = Audit::to(std::io::sink());
+        let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+        let source = Source::Children(Kind::Job);
+        let (visits, lifecycles, standing) =
+            (mpsc::unbounded_channel().0, mpsc::unbounded_channel().0, mpsc::unbounded_channel().0);
+        let outlet = Outlet { index: Arc::new(index), visits, lifecycles, standing, disturbed: Arc::default() };
+        let (index, begun) = (outlet.index.clone(), Instant::now());
+        follow(stream::iter(events.into_iter().map(Ok)), source, outlet, |_, _| Wishes::default()).await;
+        (begun.elapsed(), !index.unsynced().contains(&source))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_breaks_off_before_it_has_told_everything_is_begun_again_after_a_pause() {
+        let (took, complete) = followed(vec![Event::Init, Event::InitDone, Event::Init, Event::InitDone]).await;
+        assert!(complete && took < Duration::from_millis(100), "{took:?}");
+        let (took, complete) = followed((0..20).map(|_| Event::Init).collect()).await;
+        assert!(!complete && took > Duration::from_secs(15), "{took:?}");
+    }
+}

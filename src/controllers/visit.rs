@@ -17,7 +17,7 @@ use crate::{
         agenda::{Key, Lane},
         agreement,
         call::{Answer, Call, Class, Failure, Next},
-        decide::{belongs, decide, until_end},
+        decide::{belongs, decide, end_to_come},
         ending,
         learn::learn,
         observed::{Child, Observed},
@@ -116,8 +116,7 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, reins: &Reins) -
             }
             Next::Do(other, _) if !belongs(&seen, other, lane) => {
                 leave(context, &seen);
-                let ends = until_end(&seen).into_iter().filter(|(_, at)| *at > now);
-                return Again::Now(other, ends.collect());
+                return Again::Now(other, end_to_come(&seen, now));
             }
             Next::Do(..) if reins.interrupt.load(Ordering::Relaxed) => {
                 leave(context, &seen);

@@ -53,10 +53,16 @@ pub fn belongs(seen: &Observed, work: Lane, lane: Lane) -> bool {
 }
 
 /// The end that is certain to come, as a wish: the deadline, or while nobody has agreed the time for an answer.
-#[must_use]
-pub fn until_end(seen: &Observed) -> Vec<(Lane, Time)> {
+pub(super) fn until_end(seen: &Observed) -> Vec<(Lane, Time)> {
     let due = seen.deadline().or_else(|| agreement::standing(seen).map(|standing| standing.until));
     due.map(|at| (Lane::End, at)).into_iter().collect()
+}
+
+/// The same, if it has not come yet: for a visit that leaves its work to another lane, where that may have to wait for a place. An
+/// end that has come is what is decided then.
+#[must_use]
+pub fn end_to_come(seen: &Observed, now: Time) -> Vec<(Lane, Time)> {
+    until_end(seen).into_iter().filter(|(_, at)| *at > now).collect()
 }
 
 /// Those of the calls that have not failed in this visit; if all of them have, a pause.

@@ -3,7 +3,7 @@
 use super::{
     agenda::Lane,
     call::{Call, Class, Next},
-    decide::decide,
+    decide::{decide, end_to_come},
     ending,
     observed::{Child, Memory, Presence},
     world::{Fault, START, World, rule},
@@ -54,6 +54,16 @@ fn the_straight_way_makes_exactly_the_calls_of_the_floor() {
     let end = "Delete Delete Delete Delete Delete Delete WriteStatus WriteStatus";
     assert_eq!(kinds(&world).join(" "), format!("{issue} {end}"));
     assert_eq!(world.status.credential.unwrap().evidence, Some(Evidence::AccountGoneAndWaited));
+}
+
+/// Whatever a visit leaves to another lane may have to wait for a place there.
+#[test]
+fn an_end_that_is_certain_to_come_stays_a_wish_until_it_has_come() {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    world.run(&mut memory, active);
+    let (seen, deadline) = (world.observe(&memory), world.status.expiration_time.unwrap());
+    assert_eq!(end_to_come(&seen, world.now()), [(Lane::End, deadline)]);
+    assert_eq!(end_to_come(&seen, deadline), [], "it would be wished for again and again");
 }
 
 #[test]
