@@ -48,7 +48,7 @@ impl Index {
         let has_account = inner.has_account(&seen.lease.uid);
         let Some(row) = inner.leases.get_mut(&seen.lease.uid) else { return };
         // A watch may have told of the account while the visit ran: its death has to be proven all the same.
-        let account = seen.memory.account.clone().or_else(|| row.memory_mut().account.take());
+        let account = seen.memory.account.clone().or_else(|| row.memory.as_mut()?.account.take());
         let mut memory = Memory { account: account.filter(|_| !has_account), ..seen.memory.clone() };
         if row.is_final() {
             memory.gone.clear();
