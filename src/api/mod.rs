@@ -16,6 +16,7 @@ pub mod review;
 pub mod standing;
 pub mod status;
 pub mod system;
+pub mod uid;
 pub mod workflow;
 
 pub use condition::{Condition, ConditionStatus};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::uid::{Text, Uid};
+
 /// Namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "leasehold-system";
 /// The operator's ServiceAccount, in [`OPERATOR_NAMESPACE`].
@@ -49,43 +51,50 @@ pub const ANNOTATION_RESTARTED_FROM: &str = "leasehold.dev/restarted-from";
 pub const SECRET_TYPE: &str = "leasehold.dev/credential";
 
 /// UID of a lease: what everything made for it is named after.
-///
-/// Its text is kept in place: half a dozen maps hold one for each lease.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LeaseUid([u8; 36]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseUid(Uid);
 
 impl LeaseUid {
     /// Takes a UID as the API server gives it (RFC 4122, 36 characters). `None` for anything else.
     #[must_use]
     pub fn parse(uid: &str) -> Option<Self> {
-        let hex = uid.chars().filter(|c| *c != '-');
-        let ok = hex.clone().count() == 32 && hex.clone().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase());
-        uid.as_bytes().try_into().ok().filter(|_| ok).map(Self)
+        Uid::parse(uid).map(Self)
     }
 
     /// The 32 hexadecimal digits without dashes.
     #[must_use]
     pub fn hex(&self) -> String {
-        self.as_str().chars().filter(|c| *c != '-').collect()
+        format!("{:032x}", self.number())
     }
 
     /// As the API server writes it.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        // Nothing but digits and dashes was taken.
-        str::from_utf8(&self.0).unwrap_or_default()
+    pub fn text(&self) -> Text {
+        self.0.text()
+    }
+
+    /// The number that it is.
+    #[must_use]
+    pub fn number(&self) -> u128 {
+        self.0.number()
+    }
+}
+
+impl PartialEq<str> for LeaseUid {
+    fn eq(&self, uid: &str) -> bool {
+        *self.text() == *uid
     }
 }
 
 impl fmt::Display for LeaseUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.0.fmt(f)
     }
 }
 
 impl fmt::Debug for LeaseUid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LeaseUid").field(&self.as_str()).finish()
+        f.debug_tuple("LeaseUid").field(&&*self.text()).finish()
     }
 }
 

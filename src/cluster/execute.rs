@@ -296,7 +296,7 @@ impl Execute {
         }
         let label = "/metadata/labels/leasehold.dev~1lease-uid";
         let patch = serde_json::json!([
-            {"op": "test", "path": label, "value": seen.lease.uid.as_str()},
+            {"op": "test", "path": label, "value": *seen.lease.uid.text()},
             {"op": "add", "path": "/data", "value": data},
         ]);
         let ask = Ask::new(Method::PATCH, paths::child_path(&Child::Secret, &namespace, Some(&name)))
@@ -383,7 +383,7 @@ impl Execute {
         let target = Target {
             namespace: &lease.namespace,
             name: &lease.name,
-            uid: lease.uid.as_str(),
+            uid: &lease.uid.text(),
             resource_version: &lease.resource_version,
             spec: lease.spec.as_ref(),
         };
@@ -403,7 +403,7 @@ impl Execute {
             return Ok(Answer::Absent);
         }
         let metadata = reply.decode::<Partial>()?.metadata;
-        if metadata.uid.as_deref() == Some(seen.lease.uid.as_str()) {
+        if metadata.uid.as_deref().is_some_and(|uid| seen.lease.uid == *uid) {
             Err(conflict("the lease is there".into()))
         } else {
             Ok(Answer::Absent)
@@ -422,7 +422,7 @@ impl Execute {
 
     async fn delete_lease(&self, seen: &Observed) -> Result<Answer, Failure> {
         let path = path::<CredentialLease>(&seen.lease.namespace, &seen.lease.name);
-        let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(seen.lease.uid.as_str()))?).await?;
+        let reply = self.exchange.send(Ask::new(Method::DELETE, path).json(&by_uid(&seen.lease.uid.text()))?).await?;
         if reply.code.is_success() { Ok(Answer::Done) } else { paths::gone(&reply) }
     }
 }

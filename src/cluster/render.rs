@@ -65,7 +65,7 @@ fn account_name(seen: &Observed) -> Option<String> {
 fn metadata(child: &Child, seen: &Observed, spec: &CredentialLeaseSpec) -> Option<ObjectMeta> {
     let (namespace, name) = place(child, seen)?;
     let mut labels: BTreeMap<String, String> = [
-        (names::LABEL_LEASE_UID, seen.lease.uid.as_str()),
+        (names::LABEL_LEASE_UID, &*seen.lease.uid.text()),
         (names::LABEL_LIFECYCLE, &spec.lifecycle_ref.name),
         (names::LABEL_NAMESPACE, &seen.lease.namespace),
         (names::LABEL_MANAGED_BY, names::MANAGER),
@@ -213,7 +213,7 @@ pub struct Endpoint {
 pub fn secret(seen: &Observed, token: &Token, endpoint: &Endpoint) -> Option<Secret> {
     let mut metadata = metadata(&Child::Secret, seen, seen.lease.spec.as_ref()?)?;
     metadata.owner_references =
-        Some(owner("leasehold.dev/v1alpha1", "CredentialLease", &seen.lease.name, seen.lease.uid.as_str()));
+        Some(owner("leasehold.dev/v1alpha1", "CredentialLease", &seen.lease.name, &seen.lease.uid.text()));
     Some(Secret {
         metadata,
         type_: Some(names::SECRET_TYPE.into()),

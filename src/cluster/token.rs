@@ -90,7 +90,7 @@ pub struct Vault(Mutex<HashMap<LeaseUid, Arc<Token>>>);
 impl Vault {
     /// Keeps a token; one that was there before is wiped.
     pub fn keep(&self, lease: &LeaseUid, token: Token) {
-        self.tokens().insert(lease.clone(), Arc::new(token));
+        self.tokens().insert(*lease, Arc::new(token));
     }
 
     /// The token of a lease.

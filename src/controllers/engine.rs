@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::names::LeaseUid,
-    domain::agenda::{Agenda, Key, Lane, Widths},
+    domain::agenda::{Agenda, Lane, Widths},
 };
 
 /// The longest the loop sleeps, in milliseconds: what a stepped clock or a suspended machine costs at the most.
@@ -38,7 +38,7 @@ pub struct Engine {
     late: (mpsc::UnboundedSender<Late>, mpsc::UnboundedReceiver<Late>),
     /// How many visits were started.
     visits: u64,
-    leases: HashMap<Key, Lease>,
+    leases: HashMap<LeaseUid, Lease>,
     beat: Arc<AtomicI64>,
     /// When the metrics were last brought up to date: counting costs as much as there are leases.
     measured: i64,
@@ -46,7 +46,6 @@ pub struct Engine {
 
 /// What the loop keeps of a lease that it has business with.
 struct Lease {
-    uid: LeaseUid,
     /// Failures in a row.
     failures: u32,
     /// Whether the failures are those of an end.
@@ -59,7 +58,7 @@ struct Lease {
     interrupt: Option<Arc<AtomicBool>>,
 }
 
-type Done = (Key, Again);
+type Done = (LeaseUid, Again);
 
 impl Lease {
     /// Tells the running visit, if there is one, to stop after its current call.
@@ -96,7 +95,7 @@ impl Engine {
     /// Runs until `stop`; then running visits end after their current call.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut visits: JoinSet<Done> = JoinSet::new();
-        let mut keys: HashMap<tokio::task::Id, Key> = HashMap::new();
+        let mut keys: HashMap<tokio::task::Id, LeaseUid> = HashMap::new();
         loop {
             self.beat.store(self.context.clock.since_start(), Ordering::Relaxed);
             self.catch_up(&mut visits, &mut keys);
@@ -112,13 +111,13 @@ impl Engine {
                 }
                 let interrupt = Arc::<AtomicBool>::default();
                 lease.interrupt = Some(interrupt.clone());
-                let (context, uid) = (self.context.clone(), lease.uid.clone());
+                let context = self.context.clone();
                 self.visits += 1;
                 lease.visit = self.visits;
                 let (key, number) = (visit.key, lease.visit);
                 let reins = Reins { key, number, interrupt, late: self.late.0.clone() };
-                let handle =
-                    visits.spawn(async move { (visit.key, visit::run(&context, &uid, visit.lane, &reins).await) });
+                let handle = visits
+                    .spawn(async move { (visit.key, visit::run(&context, &visit.key, visit.lane, &reins).await) });
                 keys.insert(handle.id(), visit.key);
             }
             self.measure(now);
@@ -139,7 +138,7 @@ impl Engine {
 
     /// Takes in all that has come in meanwhile, from both sides: under a storm of changes, one tenant's end must not wait for a
     /// round of the loop per wish, or per visit, of another.
-    fn catch_up(&mut self, visits: &mut JoinSet<Done>, keys: &mut HashMap<tokio::task::Id, Key>) {
+    fn catch_up(&mut self, visits: &mut JoinSet<Done>, keys: &mut HashMap<tokio::task::Id, LeaseUid>) {
         while let Some(done) = visits.try_join_next_with_id() {
             self.visited(done, keys);
         }
@@ -160,9 +159,8 @@ impl Engine {
     }
 
     fn wish(&mut self, wish: Wish) {
-        let key = Key::from(&wish.lease);
+        let key = wish.lease;
         let lease = self.leases.entry(key).or_insert_with(|| Lease {
-            uid: wish.lease.clone(),
             failures: 0,
             ending: false,
             quiet_until: 0,
@@ -178,7 +176,7 @@ impl Engine {
     fn visited(
         &mut self,
         done: Result<(tokio::task::Id, Done), tokio::task::JoinError>,
-        keys: &mut HashMap<tokio::task::Id, Key>,
+        keys: &mut HashMap<tokio::task::Id, LeaseUid>,
     ) {
         match done {
             Ok((id, (key, again))) => {
@@ -195,7 +193,7 @@ impl Engine {
         }
     }
 
-    fn again(&mut self, key: Key, again: Again) {
+    fn again(&mut self, key: LeaseUid, again: Again) {
         if let Some(lease) = self.leases.get_mut(&key) {
             lease.interrupt = None;
         }
@@ -260,14 +258,7 @@ mod tests {
 
     #[test]
     fn a_pause_that_the_api_server_asked_for_holds_every_visit_but_the_first_try_of_an_end() {
-        let asked = |ending| Lease {
-            uid: LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap(),
-            failures: 1,
-            ending,
-            quiet_until: 2000,
-            visit: 0,
-            interrupt: None,
-        };
+        let asked = |ending| Lease { failures: 1, ending, quiet_until: 2000, visit: 0, interrupt: None };
         for (ending, lane, held) in
             [(false, Lane::Issue, true), (false, Lane::End, false), (true, Lane::End, true), (true, Lane::Retry, true)]
         {

@@ -1,7 +1,7 @@
 //! A lease as it is kept in memory: the object without what nobody needs and what all have in common, compressed. Ten thousand of
 //! them are a matter of megabytes.
 
-use std::{cell::RefCell, fmt, sync::LazyLock};
+use std::{cell::RefCell, sync::LazyLock};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,6 +10,7 @@ use crate::{
     api::{
         CredentialLease,
         names::{self, LeaseUid},
+        uid::Uid,
     },
     domain::observed::{Child, ObjectId},
 };
@@ -107,11 +108,11 @@ impl Press {
 #[derive(Clone, Debug)]
 pub enum PackedId {
     /// In the issuing namespace, and named after its lease.
-    Issuing(PackedUid),
+    Issuing(Uid),
     /// In the issuing namespace, by another name: an account has its deadline in it.
-    Named(PackedUid, Box<str>),
+    Named(Uid, Box<str>),
     /// Named after its lease and its grant, in this namespace.
-    Granted(PackedUid, Box<str>),
+    Granted(Uid, Box<str>),
     /// Anything else.
     Other(Box<ObjectId>),
 }
@@ -120,7 +121,7 @@ impl PackedId {
     /// Packs an identity.
     #[must_use]
     pub fn of(lease: &LeaseUid, child: &Child, id: &ObjectId) -> Self {
-        let Some(uid) = PackedUid::of(&id.uid) else { return Self::Other(id.clone().into()) };
+        let Some(uid) = Uid::parse(&id.uid) else { return Self::Other(id.clone().into()) };
         let issuing = id.namespace == names::ISSUING_NAMESPACE;
         match child {
             Child::Binding(grant) if id.name == names::binding(lease, grant) => {
@@ -147,7 +148,7 @@ impl PackedId {
     #[must_use]
     pub fn has(&self, uid: &str) -> bool {
         match self.uid() {
-            Some(known) => PackedUid::of(uid) == Some(known),
+            Some(known) => Uid::parse(uid) == Some(known),
             None => matches!(self, Self::Other(id) if id.uid == uid),
         }
     }
@@ -176,41 +177,11 @@ impl PackedId {
         ObjectId { namespace, name, uid }
     }
 
-    fn uid(&self) -> Option<PackedUid> {
+    fn uid(&self) -> Option<Uid> {
         match self {
             Self::Issuing(uid) | Self::Named(uid, _) | Self::Granted(uid, _) => Some(*uid),
             Self::Other(_) => None,
         }
-    }
-}
-
-/// A UID as API servers give them (RFC 4122), in the bytes that its digits are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PackedUid([u8; 16]);
-
-impl PackedUid {
-    /// `None` for one that would be written in another way.
-    fn of(uid: &str) -> Option<Self> {
-        let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let mut digits = uid.bytes().filter(|c| *c != b'-');
-        let mut bytes = [0; 16];
-        for byte in &mut bytes {
-            *byte = digit(digits.next()?)? << 4 | digit(digits.next()?)?;
-        }
-        let packed = Self(bytes);
-        (digits.next().is_none() && packed.to_string() == uid).then_some(packed)
-    }
-}
-
-impl fmt::Display for PackedUid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, byte) in self.0.iter().enumerate() {
-            if matches!(n, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     api::{Time, lifecycle::Validation, names::LeaseUid, reasons::EndReason, status::CredentialLeaseStatus},
     cluster::{execute::Execute, token::Vault},
     domain::{
-        agenda::{Key, Lane},
+        agenda::Lane,
         agreement,
         call::{Answer, Call, Class, Failure, Next},
         decide::{belongs, decide, end_to_come},
@@ -56,11 +56,11 @@ pub struct Context {
 }
 
 /// The key and the number of a visit whose answer is late.
-pub type Late = (Key, u64);
+pub type Late = (LeaseUid, u64);
 
 /// What a visit and the loop that started it have to do with each other meanwhile.
 pub struct Reins {
-    pub key: Key,
+    pub key: LeaseUid,
     /// Which visit of that lease it is: what is said late must not be taken for the next one's.
     pub number: u64,
     /// An end has come while something was being issued: stop after the current call.

@@ -111,7 +111,7 @@ impl Calls {
         let ended = seen.lease.status.end_time.is_some();
         {
             let mut board = self.board();
-            let works = board.entry(seen.lease.uid.clone()).or_default();
+            let works = board.entry(seen.lease.uid).or_default();
             let again = works.get(task).filter(|work| work.tries == tries && work.document == document);
             let calls = again.map_or(1, |work| work.calls.saturating_add(1));
             works.insert(task.clone(), Work { document: document.to_owned(), tries, calls, state: WorkState::Running });
@@ -125,12 +125,12 @@ impl Calls {
             left: time_left(seen, task, step.as_ref(), now),
             step,
             lane: if ended { Lane::Retry } else { Lane::Issue },
-            lease: seen.lease.uid.clone(),
+            lease: seen.lease.uid,
             namespace: seen.lease.namespace.clone(),
         };
         let this = self.clone();
         tokio::spawn(async move {
-            let (lease, namespace, lane) = (job.lease.clone(), job.namespace.clone(), job.lane);
+            let (lease, namespace, lane) = (job.lease, job.namespace.clone(), job.lane);
             let (task, tries, document) = (job.task.clone(), job.tries, job.document.clone());
             let worker = this.clone();
             let stop = worker.with.stop.clone();

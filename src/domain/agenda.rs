@@ -19,17 +19,6 @@ use crate::api::names::LeaseUid;
 /// A point in time: milliseconds of the clock that the caller injects.
 pub type At = i64;
 
-/// A lease, by its UID. Copied freely: 16 bytes where the UID itself is a string of 36.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u128);
-
-impl From<&LeaseUid> for Key {
-    fn from(uid: &LeaseUid) -> Self {
-        // A `LeaseUid` holds exactly 32 hexadecimal digits besides its dashes, so nothing is lost and nothing can fail.
-        Self(uid.as_str().chars().filter_map(|c| c.to_digit(16)).fold(0, |key, digit| key << 4 | u128::from(digit)))
-    }
-}
-
 /// A kind of work with places of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
@@ -65,7 +54,7 @@ const LATE_FOR_EACH_PLACE: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Visit {
     /// The lease.
-    pub key: Key,
+    pub key: LeaseUid,
     /// The lane whose place it takes.
     pub lane: Lane,
     /// When it was wished for: how late it is can be read off.
@@ -149,17 +138,17 @@ pub struct Agenda {
     running: PerLane<usize>,
     /// Visits without a place, since their answer is late.
     late: PerLane<usize>,
-    slots: HashMap<Key, Slot>,
+    slots: HashMap<LeaseUid, Slot>,
     /// The leases under visit: in a place, or late.
-    visited: HashSet<Key>,
+    visited: HashSet<LeaseUid>,
     /// What waits for its time, the earliest first.
-    later: BTreeSet<(At, Lane, Key)>,
+    later: BTreeSet<(At, Lane, LeaseUid)>,
     /// Due ends, the longest due first.
-    ends: BTreeSet<(At, Key)>,
+    ends: BTreeSet<(At, LeaseUid)>,
     /// Due retries, the longest due first.
-    retries: BTreeSet<(At, Key)>,
+    retries: BTreeSet<(At, LeaseUid)>,
     /// Due issuing by namespace; no entry is empty.
-    issues: BTreeMap<Arc<str>, BTreeSet<(At, Key)>>,
+    issues: BTreeMap<Arc<str>, BTreeSet<(At, LeaseUid)>>,
     /// Number of entries in `issues`.
     issues_due: usize,
     /// The namespace that issued last: the round goes on behind it.
@@ -195,7 +184,7 @@ impl Agenda {
     /// True: a visit of this lease runs in the issuing lane and ending was wished for (whatever its time), so tell that visit
     /// to stop after its current call. Only the caller can, and the agenda starts nothing before the visit is done.
     #[must_use = "a running issue visit must be told to stop"]
-    pub fn wake(&mut self, key: Key, namespace: &str, lane: Lane, at: At) -> bool {
+    pub fn wake(&mut self, key: LeaseUid, namespace: &str, lane: Lane, at: At) -> bool {
         self.admit(key, namespace);
         self.unqueue(key);
         let Some(slot) = self.slots.get_mut(&key) else { return false };
@@ -208,7 +197,7 @@ impl Agenda {
     /// Sets the wish of a lane to exactly `at`, also when that is later than before: an end whose deadline moved leaves none behind.
     ///
     /// False: nothing is known of this lease, so there is nothing to move; [`Self::wake`] it.
-    pub fn reschedule(&mut self, key: Key, lane: Lane, at: At) -> bool {
+    pub fn reschedule(&mut self, key: LeaseUid, lane: Lane, at: At) -> bool {
         self.unqueue(key);
         let Some(slot) = self.slots.get_mut(&key) else { return false };
         *slot.wishes.get_mut(lane) = Some(at);
@@ -238,7 +227,7 @@ impl Agenda {
     /// A visit has ended: its place is free, and `again` is merged with what was wished meanwhile.
     ///
     /// Also after [`Self::forget`]: the visit saw the lease last, and if it says that something is left to do, that counts.
-    pub fn done(&mut self, key: Key, again: impl IntoIterator<Item = (Lane, At)>) {
+    pub fn done(&mut self, key: LeaseUid, again: impl IntoIterator<Item = (Lane, At)>) {
         self.unqueue(key);
         let Some(slot) = self.slots.get_mut(&key) else { return };
         if let Some(Running { lane, late }) = slot.running.take() {
@@ -254,7 +243,7 @@ impl Agenda {
     }
 
     /// The visit of this lease waits for an answer that is late: it gives its place to another, if its lane can bear it.
-    pub fn late(&mut self, key: Key) {
+    pub fn late(&mut self, key: LeaseUid) {
         let Some(running) = self.slots.get_mut(&key).and_then(|slot| slot.running.as_mut()) else { return };
         let waiting = self.late.get_mut(running.lane);
         if running.late || *waiting >= LATE_FOR_EACH_PLACE * self.widths.get(running.lane) {
@@ -267,7 +256,7 @@ impl Agenda {
     }
 
     /// Drops every wish of a lease that is finished and gone. A running visit keeps its place until it is done.
-    pub fn forget(&mut self, key: Key) {
+    pub fn forget(&mut self, key: LeaseUid) {
         self.unqueue(key);
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.wishes = PerLane::default();
@@ -300,7 +289,7 @@ impl Agenda {
     }
 
     /// The longest due wish of the first namespace behind the one that issued last.
-    fn next_issue(&self) -> Option<(At, Key)> {
+    fn next_issue(&self) -> Option<(At, LeaseUid)> {
         let behind = (Bound::Excluded(self.last.as_str()), Bound::Unbounded);
         let (_, line) = self.issues.range::<str, _>(behind).next().or_else(|| self.issues.first_key_value())?;
         line.first().copied()
@@ -320,7 +309,7 @@ impl Agenda {
     }
 
     /// Makes the slot of a lease, if it has none.
-    fn admit(&mut self, key: Key, namespace: &str) {
+    fn admit(&mut self, key: LeaseUid, namespace: &str) {
         if self.slots.contains_key(&key) {
             return;
         }
@@ -333,7 +322,7 @@ impl Agenda {
     }
 
     /// Removes the slot of a lease without wishes and visit, and the namespace's name with its last slot.
-    fn drop_if_idle(&mut self, key: Key) {
+    fn drop_if_idle(&mut self, key: LeaseUid) {
         let idle = |slot: &Slot| slot.running.is_none() && slot.wishes == PerLane::default();
         if !self.slots.get(&key).is_some_and(idle) {
             return;
@@ -345,7 +334,7 @@ impl Agenda {
     }
 
     /// Puts the wishes of a lease without a visit into the queue of those that wait for their time.
-    fn queue(&mut self, key: Key) {
+    fn queue(&mut self, key: LeaseUid) {
         let Some(slot) = self.slots.get(&key).filter(|slot| slot.running.is_none()) else { return };
         for lane in Lane::ALL {
             if let Some(at) = *slot.wishes.get(lane) {
@@ -355,7 +344,7 @@ impl Agenda {
     }
 
     /// Takes the wishes of a lease out of whatever queues they are in. They stay in its slot.
-    fn unqueue(&mut self, key: Key) {
+    fn unqueue(&mut self, key: LeaseUid) {
         let Some(slot) = self.slots.get(&key).filter(|slot| slot.running.is_none()) else { return };
         for lane in Lane::ALL {
             let Some(at) = *slot.wishes.get(lane) else { continue };
@@ -376,7 +365,7 @@ impl Agenda {
         }
     }
 
-    fn make_due(&mut self, key: Key, lane: Lane, at: At) {
+    fn make_due(&mut self, key: LeaseUid, lane: Lane, at: At) {
         match lane {
             Lane::End => _ = self.ends.insert((at, key)),
             Lane::Retry => _ = self.retries.insert((at, key)),

@@ -118,7 +118,7 @@ pub fn against(seen: &Observed) -> Option<&DecisionSeen> {
 
 /// Decisions that name this very lease.
 fn own(seen: &Observed) -> impl Iterator<Item = &DecisionSeen> {
-    seen.decisions.iter().filter(|d| d.spec.lease_ref.uid == seen.lease.uid.as_str())
+    seen.decisions.iter().filter(|d| seen.lease.uid == *d.spec.lease_ref.uid)
 }
 
 /// Policy checked the decider's right on what the decision names: that has to be what the lease names.
@@ -160,7 +160,7 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
         .iter()
         .filter(|d| d.spec.decision == DecisionType::Approved)
         .filter_map(|d| {
-            let repeats = d.spec.lease_ref.uid != seen.lease.uid.as_str();
+            let repeats = seen.lease.uid != *d.spec.lease_ref.uid;
             (!repeats || covers(seen, d, terms.max_repeat, &resolved.digest)).then_some((d, repeats))
         })
         .collect();

@@ -40,7 +40,7 @@ fn at_rest(world: &World) -> bool {
 /// A decision as admission lets it pass, `after` seconds after the request.
 fn word(world: &World, by: &str, decision: &str, after: i64) -> DecisionSeen {
     let mut spec = json!({
-        "leaseRef": {"name": "lease", "uid": uid().as_str()}, "lifecycleRef": {"name": "lc"}, "requester": "ci",
+        "leaseRef": {"name": "lease", "uid": uid().to_string()}, "lifecycleRef": {"name": "lc"}, "requester": "ci",
         "decision": decision, "reason": "because", "decidedBy": {"username": by},
     });
     if decision == "Approved" {

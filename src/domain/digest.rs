@@ -174,7 +174,7 @@ fn hex(parts: &[&str]) -> String {
 /// Where the history of a lease begins: bound to its UID, so that no lease can be given another one's history.
 #[must_use]
 pub fn seed(lease: &LeaseUid) -> String {
-    hex(&[lease.as_str()])
+    hex(&[&lease.text()])
 }
 
 /// The history of a lease to which nothing has happened.

@@ -91,8 +91,7 @@ pub fn spread_looks(seen: &mut Observed, now: Time) {
     let delivers = seen.lease.status.credential.as_ref().is_some_and(|c| c.secret.is_some());
     let every = secret_probe_millis(seen.delivered);
     if delivers && seen.memory.secret_seen.is_none() && every > SECRET_PROBE_MILLIS {
-        let digits = seen.lease.uid.as_str().chars().filter_map(|c| c.to_digit(16));
-        let own = digits.fold(0_i64, |sum, digit| (sum * 16 + i64::from(digit)) % every);
+        let own = i64::try_from(seen.lease.uid.number() % u128::from(every.unsigned_abs())).unwrap_or_default();
         seen.memory.secret_seen = Some(now.plus_millis(-own));
     }
 }
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn few_secrets_are_looked_at_every_minute_and_many_at_five_a_second() {
         for (delivered, every) in [(0, 60_000), (300, 60_000), (301, 60_200), (10_000, 2_000_000)] {
-            let mut seen = found(delivered, uid().as_str());
+            let mut seen = found(delivered, &uid().text());
             let now = seen.lease.status.issue_time.unwrap().plus_millis(600_000);
             seen.memory.secret_seen = Some(now);
             assert_eq!(next_look(&seen, now), every, "{delivered}");

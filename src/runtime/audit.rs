@@ -63,8 +63,8 @@ impl Audit {
 
     /// Tells one record.
     pub fn tell(&self, entry: &Entry) {
-        let lease =
-            Lease { namespace: entry.namespace, name: entry.name, uid: entry.uid.as_str(), lifecycle: entry.lifecycle };
+        let uid = entry.uid.text();
+        let lease = Lease { namespace: entry.namespace, name: entry.name, uid: &uid, lifecycle: entry.lifecycle };
         let line = Line { target: "audit", lease, record: entry.record, hash: entry.hash, replayed: entry.replayed };
         match serde_json::to_vec(&line) {
             Ok(mut bytes) => {

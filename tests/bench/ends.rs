@@ -202,7 +202,7 @@ async fn due(field: &Field, kind: Kind, count: usize, rate: Option<f64>) -> Resu
     let arm = Arm::start(field, kind).await?;
     anyhow::ensure!(now() < first, "{count} leases were not planted within {planting} s: the machine is too busy");
     let since = field.lab.plane.audit().cursor()?;
-    let uids: Vec<String> = leases.iter().map(|live| live.own.uid.as_str().to_owned()).collect();
+    let uids: Vec<String> = leases.iter().map(|live| live.own.uid.to_string()).collect();
     let gone = field.all(&uids, "unbound", |seen| seen.unbound).await?;
     arm.stop().await?;
     let records = field.lab.plane.audit().read_since(since)?;

@@ -32,7 +32,7 @@ impl Live {
         let own = &self.own;
         json!({
             "apiVersion": "leasehold.dev/v1alpha1", "kind": "CredentialLease",
-            "metadata": {"namespace": own.namespace, "name": own.name, "uid": own.uid.as_str(), "resourceVersion": self.version},
+            "metadata": {"namespace": own.namespace, "name": own.name, "uid": *own.uid.text(), "resourceVersion": self.version},
             "spec": self.spec, "status": status,
         })
     }

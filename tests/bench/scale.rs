@@ -135,7 +135,7 @@ async fn cold(field: &Field) -> Result<Found> {
             arm.until_it_ends().await?;
             let ready = Instant::now();
             found.add("everything read, ms", kind, repeat, millis(begun, ready));
-            let uids: Vec<String> = overdue.iter().map(|live| live.own.uid.as_str().to_owned()).collect();
+            let uids: Vec<String> = overdue.iter().map(|live| live.own.uid.to_string()).collect();
             let gone = field.all(&uids, "unbound", |seen| seen.unbound).await?;
             let first = gone.into_iter().min().context("nothing was overdue")?;
             found.add("first overdue one gone, ms", kind, repeat, millis(begun, first));

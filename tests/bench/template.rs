@@ -48,7 +48,7 @@ impl Own {
         Self {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            uid: uid.clone(),
+            uid: *uid,
             lifecycle: templates.lifecycles.get(namespace).cloned().unwrap_or_default(),
             deadline,
             job: String::new(),
@@ -66,7 +66,7 @@ impl Own {
 
     fn blanks(&self) -> [(&'static str, String); 12] {
         [
-            ("@uid@", self.uid.as_str().to_owned()),
+            ("@uid@", self.uid.to_string()),
             ("@hex@", self.uid.hex()),
             ("@job@", self.job.clone()),
             ("@account@", self.account.clone()),

@@ -129,7 +129,7 @@ pub struct Comparison {
 pub fn compare(stream: &str, lease: &LeaseUid, history: &History) -> Comparison {
     let mut all = Stream::default();
     stream.lines().for_each(|line| all.take(line));
-    let told = all.0.remove(lease.as_str()).unwrap_or_default();
+    let told = all.0.remove(&*lease.text()).unwrap_or_default();
     let problems = told.against(lease, history).iter().map(ToString::to_string).collect();
     Comparison { records: told.len(), problems }
 }
@@ -198,7 +198,7 @@ mod tests {
             let record = history.records.last().unwrap();
             let mut line = serde_json::to_value(record).unwrap();
             line["target"] = json!("audit");
-            line["lease"] = json!({"namespace": "a", "name": "b", "uid": uid().as_str(), "lifecycle": "c"});
+            line["lease"] = json!({"namespace": "a", "name": "b", "uid": uid().to_string(), "lifecycle": "c"});
             line["hash"] = json!(history.head);
             lines.push(line.to_string());
         }

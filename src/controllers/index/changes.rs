@@ -54,7 +54,7 @@ impl Index {
         let Some(uid) = LeaseUid::parse(uid) else { return Wishes::default() };
         let mut inner = self.inner();
         let epoch = inner.epoch(Source::Leases);
-        let row = inner.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(namespace, name).into());
+        let row = inner.leases.entry(uid).or_insert_with(|| Row::unknown(namespace, name).into());
         (row.namespace, row.name) = (namespace.to_owned(), name.to_owned());
         row.presence = Presence::Unreadable;
         row.epoch = epoch;
@@ -139,7 +139,7 @@ impl Index {
         if !inner.leases.contains_key(&lease) && (place.is_some() || !forgeable) {
             // An object of a lease that nobody has seen: its lease may be gone, or its watch may lag. The visit asks.
             let (namespace, name) = place.unwrap_or_default();
-            inner.leases.insert(lease.clone(), Row::unknown(namespace, name).into());
+            inner.leases.insert(lease, Row::unknown(namespace, name).into());
         }
         let synced = inner.all_synced();
         match inner.leases.get(&lease) {
@@ -164,7 +164,7 @@ impl Index {
         inner
             .leases
             .get(lease)
-            .map_or_else(Wishes::default, |row| Wishes::visit(lease.clone(), &row.namespace.clone(), Lane::End))
+            .map_or_else(Wishes::default, |row| Wishes::visit(*lease, &row.namespace.clone(), Lane::End))
     }
 
     /// Whether the policies are in force has changed, or been looked at.

@@ -78,7 +78,7 @@ impl Inner {
 
     pub(super) fn keep_child(&mut self, lease: &LeaseUid, mut row: ChildRow) {
         let recorded = self.recorded_bindings(lease, &row);
-        let rows = self.children.entry(lease.clone()).or_default();
+        let rows = self.children.entry(*lease).or_default();
         let here = rows.iter().filter(|r| !r.ours && r.namespace() == row.namespace()).count();
         let full = !row.ours && here >= MOST_CLAIMS && !recorded.iter().any(|uid| row.is(uid));
         match rows.iter_mut().find(|r| r.same(&row)) {

@@ -51,7 +51,7 @@ impl Decisions {
     pub(super) fn about(&self, about: &About) -> Vec<DecisionSeen> {
         let (namespace, lifecycle) = about.lifecycle;
         let covers = (namespace.clone(), lifecycle.clone(), about.requester.to_owned());
-        let (own, repeating) = (self.by_lease.get(about.lease.as_str()), self.repeating.get(&covers));
+        let (own, repeating) = (self.by_lease.get(&*about.lease.text()), self.repeating.get(&covers));
         if own.is_none() && repeating.is_none() {
             return vec![];
         }
@@ -68,7 +68,7 @@ impl Decisions {
         let covers = |d: &&DecisionSeen| {
             let until = d.spec.repeat_for.map(|repeat| d.created.plus(repeat));
             until.is_some_and(|until| about.created <= until)
-                && d.spec.lease_ref.uid != about.lease.as_str()
+                && *about.lease != *d.spec.lease_ref.uid
                 && !self.is_taken_back(namespace, d)
         };
         let approvals = own.into_iter().chain(rows(repeating).into_iter().filter(covers)).take(MOST);

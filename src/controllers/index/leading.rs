@@ -17,7 +17,7 @@ impl Index {
         }
         let ends = inner.leases.iter().filter(|(_, row)| !row.is_final()).filter_map(|(uid, row)| {
             let at = row.end.or(row.expires)?;
-            Some(Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: Lane::End, at: Some(at) })
+            Some(Wish { lease: *uid, namespace: row.namespace.clone(), lane: Lane::End, at: Some(at) })
         });
         Wishes { visits: ends.collect(), lifecycles: vec![] }
     }

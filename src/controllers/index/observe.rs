@@ -38,7 +38,7 @@ impl Inner {
         };
         let unreadable = spec.is_none() && row.presence == Presence::Exists;
         let lease = LeaseSeen {
-            uid: uid.clone(),
+            uid: *uid,
             namespace: row.namespace.clone(),
             name: row.name.clone(),
             resource_version,

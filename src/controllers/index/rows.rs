@@ -205,13 +205,13 @@ impl Inner {
         self.newest = self.newest.max(version);
         let epoch = self.epoch(Source::Leases);
         let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
-        self.by_name.insert(named(&namespace, &name), uid.clone());
-        self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid.clone());
-        let row = self.leases.entry(uid.clone()).or_insert_with(|| Row::unknown(&namespace, &name).into());
+        self.by_name.insert(named(&namespace, &name), uid);
+        self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid);
+        let row = self.leases.entry(uid).or_insert_with(|| Row::unknown(&namespace, &name).into());
         row.epoch = epoch;
         if row.packed.is_some() && row.presence == Presence::Exists && version <= row.version {
             if version < row.version && self.listing.contains(&Source::Leases) {
-                let uid = uid.as_str().to_owned();
+                let uid = uid.to_string();
                 self.doubt = Some(Doubt { namespace, name, uid, version: row.version });
             }
             return None;
@@ -241,7 +241,8 @@ impl Inner {
         let metadata = &lease.metadata;
         let namespace = metadata.namespace.clone()?;
         let key = named(&namespace, metadata.name.as_deref()?);
-        let former = self.by_name.get(&key).filter(|known| Some(known.as_str()) != metadata.uid.as_deref())?.clone();
+        let uid = metadata.uid.as_deref().and_then(LeaseUid::parse);
+        let former = *self.by_name.get(&key).filter(|known| uid.as_ref() != Some(known))?;
         let row = self.leases.get_mut(&former).filter(|row| row.is_there())?;
         row.presence = Presence::Unconfirmed;
         Some(Wish { lease: former, namespace, lane: Lane::End, at: None })

@@ -98,12 +98,7 @@ impl Inner {
         }) {
             // A list may come from an API server that lags: whether the lease is gone is asked before anything is concluded.
             row.presence = Presence::Unconfirmed;
-            wishes.visits.push(Wish {
-                lease: uid.clone(),
-                namespace: row.namespace.clone(),
-                lane: Lane::End,
-                at: None,
-            });
+            wishes.visits.push(Wish { lease: *uid, namespace: row.namespace.clone(), lane: Lane::End, at: None });
         }
         wishes
     }
@@ -138,7 +133,7 @@ impl Inner {
             .flat_map(|(lease, rows)| {
                 rows.iter()
                     .filter(|row| kind_of(&row.child) == kind && row.epoch < epoch)
-                    .map(move |row| (lease.clone(), row.id(lease).uid))
+                    .map(move |row| (*lease, row.id(lease).uid))
             })
             .collect();
         let mut wishes = Wishes::default();

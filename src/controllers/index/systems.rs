@@ -101,7 +101,7 @@ impl Index {
     pub fn ledger_tells(&self, lease: &LeaseUid, steps: &str, workflow: Option<&str>) {
         let names = steps.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let ledger = Ledger { steps: names, workflow: workflow.map(str::to_owned) };
-        self.inner().ledgers.insert(lease.clone(), ledger);
+        self.inner().ledgers.insert(*lease, ledger);
     }
 
     /// What the ledger of a lease has told; nothing where none was seen.

@@ -67,9 +67,9 @@ impl Tasks {
         if self.of.contains_key(uid) {
             return;
         }
-        self.of.insert(uid.clone(), (place.clone(), what.name.clone()));
+        self.of.insert(*uid, (place.clone(), what.name.clone()));
         let known = self.waiting.contains_key(&place);
-        self.waiting.entry(place).or_default().entry(what.name.clone()).or_default().insert(uid.clone());
+        self.waiting.entry(place).or_default().entry(what.name.clone()).or_default().insert(*uid);
         if !known {
             self.changed.notify_one();
         }

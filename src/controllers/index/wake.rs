@@ -10,7 +10,7 @@ impl Inner {
     /// Every first list is there: each lease is looked at once. Deadlines are armed already, by what told of them.
     pub(super) fn wake_everything(&self) -> Wishes {
         let visits = self.leases.iter().map(|(uid, row)| Wish {
-            lease: uid.clone(),
+            lease: *uid,
             namespace: row.namespace.clone(),
             lane: row.lane(),
             at: row.due(),
@@ -21,12 +21,7 @@ impl Inner {
     pub(super) fn wake_pending(&self) -> Vec<Wish> {
         let pending = self.leases.iter().filter(|(_, row)| row.lane() == Lane::Issue && !row.issued);
         pending
-            .map(|(uid, row)| Wish {
-                lease: uid.clone(),
-                namespace: row.namespace.clone(),
-                lane: Lane::Issue,
-                at: None,
-            })
+            .map(|(uid, row)| Wish { lease: *uid, namespace: row.namespace.clone(), lane: Lane::Issue, at: None })
             .collect()
     }
 
@@ -40,7 +35,7 @@ impl Inner {
         let moving = leases.filter(|(_, row)| !row.is_final());
         let lane = |row: &Row| if row.issued || row.ended { Lane::End } else { Lane::Issue };
         moving
-            .map(|(uid, row)| Wish { lease: uid.clone(), namespace: row.namespace.clone(), lane: lane(row), at: None })
+            .map(|(uid, row)| Wish { lease: *uid, namespace: row.namespace.clone(), lane: lane(row), at: None })
             .collect()
     }
 

@@ -244,7 +244,7 @@ impl State {
 
     fn decided(&mut self, what: &'static str) {
         let mut spec = json!({
-            "leaseRef": {"name": "lease", "uid": uid().as_str()}, "lifecycleRef": {"name": "lc"}, "requester": "ci",
+            "leaseRef": {"name": "lease", "uid": uid().to_string()}, "lifecycleRef": {"name": "lc"}, "requester": "ci",
             "decision": what, "reason": "because", "decidedBy": {"username": "alice"},
         });
         if what == "Approved" {

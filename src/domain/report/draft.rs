@@ -160,7 +160,7 @@ impl<'a> Draft<'a> {
         let known = standing.known(&self.status);
         self.status.approvals = Some(approvals(standing, standing.have(&self.status)));
         let counted = standing.counted.iter().map(|counted| (counted.decision, counted.repeats));
-        let own = |d: &DecisionSeen| d.spec.lease_ref.uid == self.seen.lease.uid.as_str();
+        let own = |d: &DecisionSeen| self.seen.lease.uid == *d.spec.lease_ref.uid;
         let known: Vec<(&DecisionSeen, bool)> = known.into_iter().map(|d| (d, !own(d))).collect();
         let counted = counted.chain(known);
         let before = std::mem::take(&mut self.status.decisions);

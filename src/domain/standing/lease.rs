@@ -39,7 +39,7 @@ pub fn unfounded(seen: &Observed, spec: &CredentialLeaseSpec, lifecycle: &Lifecy
     let named = lifecycle
         .standing
         .iter()
-        .any(|status| status.name == *name && status.names(&seen.lease.name, seen.lease.uid.as_str()));
+        .any(|status| status.name == *name && status.names(&seen.lease.name, &seen.lease.uid.text()));
     (!named).then_some("the lifecycle's status names another lease")
 }
 
@@ -67,8 +67,8 @@ pub fn succession(seen: &Observed) -> Option<Succession> {
     let of = seen.lease.spec.as_ref()?.standing_ref.as_ref().filter(|_| seen.issued())?;
     let lifecycle = seen.lifecycle()?;
     let status = lifecycle.standing.iter().find(|status| status.name == of.name);
-    let (name, uid) = (&seen.lease.name, seen.lease.uid.as_str());
-    if status.is_some_and(|status| status.names(name, uid)) {
+    let (name, uid) = (&seen.lease.name, seen.lease.uid.text());
+    if status.is_some_and(|status| status.names(name, &uid)) {
         return None;
     }
     let given_up = status.filter(|status| status.rolled_back.as_ref().is_some_and(|lease| lease.name == *name));

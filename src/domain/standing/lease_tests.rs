@@ -96,7 +96,7 @@ fn its_successor_ends_it_with_proof() {
         (vec![], EndReason::Superseded, Phase::Revoked),
         (
             vec![StandingStatus {
-                rolled_back: Some(StandingLease { name: "lease".into(), uid: Some(uid().as_str().into()) }),
+                rolled_back: Some(StandingLease { name: "lease".into(), uid: Some(uid().to_string()) }),
                 message: "pods are not ready".into(),
                 ..named(Some("another")).remove(0)
             }],
