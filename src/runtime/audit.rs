@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::api::{names::LeaseUid, status::Record};
 
+/// No more lines are written at once when they have so many bytes.
+const MOST_AT_ONCE: usize = 16 * 1024;
+
 /// One line of the stream.
 pub struct Entry<'a> {
     pub uid: &'a LeaseUid,
@@ -52,9 +55,16 @@ impl Audit {
     pub fn to(mut out: impl Write + Send + 'static) -> (Self, Writer) {
         let (sender, lines) = mpsc::channel::<Vec<u8>>();
         let writer = std::thread::spawn(move || {
-            for line in lines {
-                if let Err(error) = out.write_all(&line).and_then(|()| out.flush()) {
-                    tracing::error!(%error, "a line of the audit stream could not be written");
+            while let Ok(first) = lines.recv() {
+                // What waits is written at once: a replica that begins to lead tells tens of thousands of lines.
+                let mut text = first;
+                while text.len() < MOST_AT_ONCE
+                    && let Ok(line) = lines.try_recv()
+                {
+                    text.extend(line);
+                }
+                if let Err(error) = out.write_all(&text).and_then(|()| out.flush()) {
+                    tracing::error!(%error, "lines of the audit stream could not be written");
                 }
             }
         });
