@@ -208,7 +208,9 @@ impl Other {
         let mut gate = operation("gate", "GET", "gate", None);
         gate["access"] = json!("ReadOnly");
         gate["success"] = json!("response.status == 200 && response.body.approved");
-        gate["retryable"] = json!("response.status >= 500 || (response.status == 200 && response.body.pending)");
+        gate["retryable"] = json!(
+            "response.status in [408, 425, 429] || response.status >= 500 || (response.status == 200 && response.body.pending)"
+        );
         let token = operation(
             "set-token",
             "PUT",
