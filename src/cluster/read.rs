@@ -5,7 +5,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::{
+    api::rbac::v1::{RoleBinding, RoleRef, Subject},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
+};
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -100,27 +103,51 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Readable<K> {
     }
 }
 
-/// Both are watched as the kind that they are of.
+/// A RoleBinding: who is bound to what.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub metadata: ObjectMeta,
+    pub subjects: Vec<Subject>,
+    pub role_ref: RoleRef,
+}
+
+impl<'de> Deserialize<'de> for Binding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Object {
+            #[serde(default)]
+            metadata: Metadata,
+            subjects: Option<Vec<Subject>>,
+            #[serde(default)]
+            role_ref: RoleRef,
+        }
+        let Object { metadata, subjects, role_ref } = Object::deserialize(deserializer)?;
+        Ok(Self { metadata: metadata.into(), subjects: subjects.unwrap_or_default(), role_ref })
+    }
+}
+
+/// All are watched as the kind that they are of.
 macro_rules! resource {
-    ($read:ident) => {
-        impl<K: Resource> Resource for $read<K> {
-            type DynamicType = K::DynamicType;
-            type Scope = K::Scope;
+    ($read:ty, as $kind:ty $(, for every $k:ident)?) => {
+        impl$(<$k: Resource>)? Resource for $read {
+            type DynamicType = <$kind as Resource>::DynamicType;
+            type Scope = <$kind as Resource>::Scope;
 
             fn kind(kind: &Self::DynamicType) -> Cow<'_, str> {
-                K::kind(kind)
+                <$kind as Resource>::kind(kind)
             }
 
             fn group(kind: &Self::DynamicType) -> Cow<'_, str> {
-                K::group(kind)
+                <$kind as Resource>::group(kind)
             }
 
             fn version(kind: &Self::DynamicType) -> Cow<'_, str> {
-                K::version(kind)
+                <$kind as Resource>::version(kind)
             }
 
             fn plural(kind: &Self::DynamicType) -> Cow<'_, str> {
-                K::plural(kind)
+                <$kind as Resource>::plural(kind)
             }
 
             fn meta(&self) -> &ObjectMeta {
@@ -134,12 +161,13 @@ macro_rules! resource {
     };
 }
 
-resource!(Sparse);
-resource!(Readable);
+resource!(Sparse<K>, as K, for every K);
+resource!(Readable<K>, as K, for every K);
+resource!(Binding, as RoleBinding);
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::{batch::v1::Job, rbac::v1::RoleBinding};
+    use k8s_openapi::api::batch::v1::Job;
     use serde_json::json;
 
     use super::*;
@@ -180,9 +208,28 @@ mod tests {
     }
 
     #[test]
+    fn of_a_binding_it_is_read_who_is_bound_to_what() {
+        let told = json!({
+            "metadata": {"name": "b", "managedFields": [{"manager": "kubectl"}]},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "everybody"}],
+        });
+        let read: Binding = serde_json::from_value(told.clone()).unwrap();
+        let mut whole: RoleBinding = serde_json::from_value(told).unwrap();
+        whole.metadata.managed_fields = None;
+        assert_eq!(
+            (read.metadata, Some(read.subjects), read.role_ref),
+            (whole.metadata, whole.subjects, whole.role_ref)
+        );
+        let none: Binding = serde_json::from_value(json!({"metadata": {"name": "b"}, "subjects": null})).unwrap();
+        assert!(none.subjects.is_empty());
+    }
+
+    #[test]
     fn whatever_is_read_is_watched_as_what_it_is() {
         let group = |of: fn(&()) -> Cow<'_, str>| of(&()).into_owned();
         assert_eq!(group(Sparse::<RoleBinding>::plural), "rolebindings");
+        assert_eq!(group(Binding::plural), "rolebindings");
         assert_eq!(group(Readable::<CredentialLease>::group), "leasehold.dev");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::{
     api::{
         batch::v1::Job,
         core::v1::{ConfigMap, Namespace, ServiceAccount},
-        rbac::v1::{ClusterRole, Role, RoleBinding},
+        rbac::v1::{ClusterRole, Role},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -18,7 +18,10 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc};
 
-use super::index::{Index, Source, Wish, Wishes};
+use super::{
+    ambient::Ambient,
+    index::{Index, Source, Wish, Wishes},
+};
 use crate::{
     api::{
         ConnectedSystem, CredentialLease, CredentialLeaseDecision, CredentialLeasePolicy, ServiceAccountLifecycle,
@@ -26,7 +29,7 @@ use crate::{
     },
     cluster::{
         fence::{self, Kind},
-        read::{Readable, Sparse},
+        read::{Binding, Readable, Sparse},
         watches::Pauses,
     },
     domain::{observed::RoleSeen, rbac},
@@ -35,6 +38,9 @@ use crate::{
 /// How many objects a list brings at once. A page is there as a whole, as text and decoded, in each watch, and a process keeps most
 /// of the memory that it has once needed.
 const PAGE: u32 = 100;
+
+/// The most events of a watch that are taken in together: as many decoded objects are in memory at once.
+const AT_ONCE: usize = 16;
 
 /// Watches that begin with a list, in small pages: of what there are few of, or where an absence refuses a lease.
 pub(super) fn everything() -> watcher::Config {
@@ -82,8 +88,8 @@ pub fn written(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFutu
     let ours = streamed().labels(names::LABEL_LEASE_UID);
     vec![
         Box::pin(leases(watcher(Api::all(client.clone()), streamed()), outlet.clone())),
-        Box::pin(children::<ServiceAccount>(
-            watcher(Api::namespaced(client.clone(), names::ISSUING_NAMESPACE), ours),
+        Box::pin(children(
+            watcher(Api::<Sparse<ServiceAccount>>::namespaced(client.clone(), names::ISSUING_NAMESPACE), ours),
             Kind::Account,
             outlet.clone(),
         )),
@@ -91,11 +97,13 @@ pub fn written(client: &Client, outlet: &Outlet) -> Vec<futures::future::BoxFutu
 }
 
 /// All other watches, as tasks to be spawned. `policies_changed` is told of every event of a policy, also of those that change
-/// nothing for leases: its own status may have to be written. So is `systems_changed` of every event of a connected system.
+/// nothing for leases: its own status may have to be written. So is `systems_changed` of every event of a connected system, and
+/// `ambient` of every binding that carries a lease's label.
 #[must_use]
 pub fn watches(
     client: &Client,
     outlet: &Outlet,
+    ambient: &Ambient,
     policies_changed: &Arc<Notify>,
     systems_changed: &Arc<Notify>,
 ) -> Vec<futures::future::BoxFuture<'static, ()>> {
@@ -112,15 +120,19 @@ pub fn watches(
         Box::pin(namespaces(watcher(Api::all(client.clone()), all()), outlet.clone())),
         Box::pin(roles::<Role>(watcher(Api::all(client.clone()), elsewhere), RoleKind::Role, outlet.clone())),
         Box::pin(roles::<ClusterRole>(watcher(Api::all(client.clone()), all()), RoleKind::ClusterRole, outlet.clone())),
-        Box::pin(children::<Job>(watcher(Api::namespaced(client.clone(), issuing), ours()), Kind::Job, outlet.clone())),
-        Box::pin(children::<Role>(
-            watcher(Api::namespaced(client.clone(), issuing), ours()),
+        Box::pin(children(
+            watcher(Api::<Sparse<Job>>::namespaced(client.clone(), issuing), ours()),
+            Kind::Job,
+            outlet.clone(),
+        )),
+        Box::pin(children(
+            watcher(Api::<Sparse<Role>>::namespaced(client.clone(), issuing), ours()),
             Kind::Role,
             outlet.clone(),
         )),
-        Box::pin(children::<RoleBinding>(watcher(Api::all(client.clone()), ours()), Kind::Binding, outlet.clone())),
-        Box::pin(children::<ConfigMap>(
-            watcher(Api::namespaced(client.clone(), issuing), ours()),
+        Box::pin(children(bindings(client, ours(), ambient.clone()), Kind::Binding, outlet.clone())),
+        Box::pin(children(
+            watcher(Api::<Sparse<ConfigMap>>::namespaced(client.clone(), issuing), ours()),
             Kind::Ledger,
             outlet.clone(),
         )),
@@ -137,34 +149,39 @@ async fn follow<K, F>(
     K: Debug + Clone + Send + 'static,
     F: FnMut(&Index, Change<K>) -> Wishes,
 {
-    let mut events = std::pin::pin!(events.backoff(Pauses::new()));
+    // What has come already is taken in together: who works on it is woken once for all of it.
+    let mut events = std::pin::pin!(events.backoff(Pauses::new()).ready_chunks(AT_ONCE));
     // A stream that ends before it has told everything is no error for kube, which begins another at once.
     let (mut begun, mut pauses) = (false, Pauses::new());
-    while let Some(event) = events.next().await {
-        let wishes = match event {
-            Ok(Event::Init) => {
-                outlet.index.list_begins(source);
-                if std::mem::replace(&mut begun, true) {
-                    tracing::warn!(?source, "a watch broke off before it had told everything, and is opened again");
-                    outlet.disturbed.notify_one();
-                    tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+    while let Some(chunk) = events.next().await {
+        let mut wishes = Wishes::default();
+        for event in chunk {
+            match event {
+                Ok(Event::Init) => {
+                    outlet.index.list_begins(source);
+                    if std::mem::replace(&mut begun, true) {
+                        tracing::warn!(?source, "a watch broke off before it had told everything, and is opened again");
+                        outlet.disturbed.notify_one();
+                        outlet.pass(std::mem::take(&mut wishes));
+                        tokio::time::sleep(pauses.next().unwrap_or_default()).await;
+                    }
                 }
-                continue;
+                Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                    wishes.extend(on(&outlet.index, Change::Applied(object)));
+                }
+                Ok(Event::Delete(object)) => wishes.extend(on(&outlet.index, Change::Deleted(object))),
+                Ok(Event::InitDone) => {
+                    begun = false;
+                    outlet.disturbed.notify_one();
+                    wishes.extend(outlet.index.list_ends(source));
+                }
+                Err(error) => {
+                    begun = false;
+                    tracing::warn!(?source, %error, "a watch failed and is opened again");
+                    outlet.disturbed.notify_one();
+                }
             }
-            Ok(Event::InitApply(object) | Event::Apply(object)) => on(&outlet.index, Change::Applied(object)),
-            Ok(Event::Delete(object)) => on(&outlet.index, Change::Deleted(object)),
-            Ok(Event::InitDone) => {
-                begun = false;
-                outlet.disturbed.notify_one();
-                outlet.index.list_ends(source)
-            }
-            Err(error) => {
-                begun = false;
-                tracing::warn!(?source, %error, "a watch failed and is opened again");
-                outlet.disturbed.notify_one();
-                continue;
-            }
-        };
+        }
         outlet.pass(wishes);
     }
 }
@@ -336,13 +353,22 @@ async fn roles<R: AnyRole>(
     .await;
 }
 
-async fn children<K>(events: impl Stream<Item = watcher::Result<Event<Sparse<K>>>> + Send, kind: Kind, outlet: Outlet)
+/// The RoleBindings that carry a lease's label. Anybody may write that label, so what they give is looked at as well.
+fn bindings(
+    client: &Client,
+    ours: watcher::Config,
+    ambient: Ambient,
+) -> impl Stream<Item = watcher::Result<Event<Binding>>> + Send + use<> {
+    watcher(Api::<Binding>::all(client.clone()), ours).inspect_ok(move |event| ambient.take_in(event))
+}
+
+async fn children<K>(events: impl Stream<Item = watcher::Result<Event<K>>> + Send, kind: Kind, outlet: Outlet)
 where
-    K: Debug + Clone + Send + 'static,
+    K: Resource + Debug + Clone + Send + 'static,
 {
     follow(events, Source::Children(kind), outlet, move |index, change| {
         let metadata: &ObjectMeta = match &change {
-            Change::Applied(object) | Change::Deleted(object) => &object.metadata,
+            Change::Applied(object) | Change::Deleted(object) => object.meta(),
         };
         let (Some((lease, child)), Some(id)) = (fence::child_of(kind, metadata), fence::identity(metadata)) else {
             return Wishes::default();

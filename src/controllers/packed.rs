@@ -1,15 +1,18 @@
 //! A lease as it is kept in memory: the object without what nobody needs and what all have in common, compressed. Ten thousand of
 //! them are a matter of megabytes.
 
-use std::{cell::RefCell, sync::LazyLock};
+use std::{borrow::Cow, cell::RefCell, sync::LazyLock};
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Serialize;
 
 use crate::{
     api::{
-        CredentialLease,
+        CredentialLease, CredentialLeaseSpec,
         names::{self, LeaseUid},
+        status::CredentialLeaseStatus,
         uid::Uid,
     },
     domain::observed::{Child, ObjectId},
@@ -36,8 +39,21 @@ fn json(lease: &CredentialLease) -> Vec<u8> {
         deletion_timestamp: metadata.deletion_timestamp.clone(),
         ..ObjectMeta::default()
     };
-    let slim = CredentialLease { metadata: kept, spec: lease.spec.clone(), status: lease.status.clone() };
+    let (api_version, kind) = (CredentialLease::api_version(&()), CredentialLease::kind(&()));
+    let slim = Slim { api_version, kind, metadata: kept, spec: &lease.spec, status: lease.status.as_ref() };
     serde_json::to_vec(&slim).unwrap_or_default()
+}
+
+/// A lease of which nothing is copied to be written.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Slim<'a> {
+    api_version: Cow<'static, str>,
+    kind: Cow<'static, str>,
+    metadata: ObjectMeta,
+    spec: &'a CredentialLeaseSpec,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a CredentialLeaseStatus>,
 }
 
 /// How far back DEFLATE looks, as a power of two: over the model and a lease.

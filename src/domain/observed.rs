@@ -274,13 +274,14 @@ pub struct Observed {
     /// Labels of the namespaces of the lifecycle and its grants.
     pub namespaces: BTreeMap<String, Labels>,
     pub decisions: Vec<DecisionSeen>,
-    /// What holds the lifecycle, or will.
+    /// What holds the lifecycle, or will. Only for a lease that has not been issued: nobody else asks.
     pub held_by: Option<Held>,
     /// The audiences a token has that asks for none.
     pub api_audiences: Vec<String>,
     /// How many live leases there are whose token is in a Secret.
     pub delivered: usize,
-    /// Live leases of the same lifecycle, without this one: all, and those of the same requester.
+    /// Live leases of the same lifecycle, without this one: all, and those of the same requester. Counted for a lease that was not
+    /// judged yet, since the place itself is taken in the index; none otherwise.
     pub live: (usize, usize),
     pub children: BTreeMap<Child, Known>,
     /// Objects of the lease that have a name it would not give them today.

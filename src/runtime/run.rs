@@ -25,6 +25,10 @@ use crate::{
 /// How long running visits may take to end after a stop, each after its current call.
 const GRACE: Duration = Duration::from_secs(15);
 
+/// How long who starts may take to win the lead before it stands by. Who leads reads again what the leader before has written: who
+/// wins at once reads it once, instead of having the API server tell of it twice.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// Why the operator does not run, or does not any more.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -108,7 +112,7 @@ async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, mut undone:
         biased;
         () = undone.stop.cancelled() => return Ok(()),
         rewound = &mut undone.rewound => return Err(rewound.into()),
-        held = seat.held() => held?,
+        held = stand_by(parts, seat) => held?,
     }
     let mut engine = parts.lead(inboxes).await;
     tokio::select! {
@@ -130,6 +134,15 @@ async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, mut undone:
             }
         }
     }
+}
+
+/// Returns once it leads. Until then it takes in what who leads writes.
+async fn stand_by(parts: &mut Parts, seat: &mut Seat) -> Result<(), Lost> {
+    if let Ok(held) = tokio::time::timeout(AT_ONCE, seat.held()).await {
+        return held;
+    }
+    parts.stand_by();
+    seat.held().await
 }
 
 /// Drops every running visit, with the calls that it waits for.

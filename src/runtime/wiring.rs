@@ -1,6 +1,9 @@
 //! What the operator is made of: what watches, which runs in every replica, and what writes, which runs in the one that leads.
 
-use std::sync::{Arc, atomic::AtomicI64};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Notify, mpsc},
@@ -34,6 +37,9 @@ use crate::{
 
 /// Where an API server is reached from within a cluster.
 const IN_CLUSTER: &str = "https://kubernetes.default.svc";
+
+/// How long records from before the start wait for everything to be listed. They are told again for an hour by whoever leads.
+const UNTOLD: Duration = Duration::from_secs(30);
 
 /// What everything shares.
 pub(super) struct Parts {
@@ -133,7 +139,7 @@ impl Parts {
         self.background.spawn(task);
     }
 
-    /// Watches, in every replica: who stands by knows what who leads knows.
+    /// Watches, in every replica, all but what the leader itself writes.
     pub(super) fn watch(&mut self) -> Result<(), Error> {
         let guard = Guard {
             client: self.cluster.client.clone(),
@@ -145,15 +151,19 @@ impl Parts {
         };
         self.background.spawn(guard.run());
         let client = &self.cluster.client;
-        for watch in feed::watches(client, &self.outlet, &self.policies_changed, &self.systems_changed) {
+        for watch in feed::watches(client, &self.outlet, &self.ambient, &self.policies_changed, &self.systems_changed) {
             self.background.spawn(watch);
         }
         let look = self.outlet.clone();
         let changed = move || look.pass(look.index.every_lifecycle());
         self.background.spawn(self.ambient.clone().run(client.clone(), changed));
         self.background.spawn(tasks::run(client.clone(), self.outlet.clone()));
-        self.watch_written();
         Ok(())
+    }
+
+    /// Watches what the leader itself writes, too: who stands by knows what who leads knows. Whoever begins to lead reads it anew.
+    pub(super) fn stand_by(&mut self) {
+        self.watch_written();
     }
 
     fn watch_written(&mut self) {
@@ -168,8 +178,7 @@ impl Parts {
         self.outlet.pass(self.index.lead(self.clock.now()));
         self.watch_written();
         let engine = self.write(inboxes);
-        let index = self.index.clone();
-        tokio::task::spawn_blocking(move || index.tell_everything());
+        self.background.spawn(tell_everything(self.index.clone()));
         engine
     }
 
@@ -252,5 +261,18 @@ impl Parts {
     pub(super) async fn end(mut self) {
         self.written.shutdown().await;
         self.background.shutdown().await;
+    }
+}
+
+/// Tells what is known of all leases once everything is listed: until then there is enough to do. What the operator itself records
+/// meanwhile is told at once.
+async fn tell_everything(index: Arc<Index>) {
+    let begun = tokio::time::Instant::now();
+    while !index.unsynced().is_empty() && begun.elapsed() < UNTOLD {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let telling = tokio::task::spawn_blocking(move || index.tell_everything());
+    if let Err(error) = telling.await {
+        tracing::error!(%error, "the audit stream may lack records from before the start: this is a bug");
     }
 }

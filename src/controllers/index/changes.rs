@@ -13,6 +13,7 @@ use crate::{
         names::{self, LeaseUid},
     },
     cluster::fence::Kind,
+    controllers::packed::Packed,
     domain::{
         agenda::Lane,
         observed::{Child, Enforcement, ObjectId, Presence, RoleSeen},
@@ -22,22 +23,26 @@ use crate::{
 impl Index {
     /// A lease was created or changed.
     pub fn lease_applied(&self, lease: &CredentialLease) -> Wishes {
+        // Outside, since nobody else gets in meanwhile.
+        let packed = Packed::of(lease);
         let mut inner = self.inner();
         let former = inner.former(lease);
-        let mut wishes = self.applied(&mut inner, lease);
+        let mut wishes = self.applied(&mut inner, lease, packed);
         wishes.visits.extend(former);
         wishes
     }
 
-    fn applied(&self, inner: &mut Inner, lease: &CredentialLease) -> Wishes {
-        let Some((uid, row)) = inner.admit(lease) else {
+    fn applied(&self, inner: &mut Inner, lease: &CredentialLease, packed: Packed) -> Wishes {
+        let Some((uid, row)) = inner.admit(lease, packed) else {
             // Our own write: only what is counted over leases may be different.
             let key = (lease.metadata.namespace.clone().unwrap_or_default(), lease.spec.lifecycle_ref.name.clone());
             return Wishes { visits: vec![], lifecycles: vec![key] };
         };
         let (namespace, lane, at) = (row.namespace.clone(), row.lane(), row.due());
         let lifecycle = (row.namespace.clone(), row.lifecycle.clone());
-        self.tell(inner, &uid, lease.status.as_ref());
+        if inner.tells {
+            self.tell(inner, &uid, lease.status.as_ref());
+        }
         let synced = inner.all_synced();
         let own_end = inner.leases.get(&uid).and_then(|row| row.end.or(row.expires).filter(|_| !row.is_final()));
         // Before every first list is there, only ends by the lease's own evidence may run.
@@ -46,7 +51,9 @@ impl Index {
             (false, Some(end)) => (Lane::End, Some(end)),
             (false, None) => return Wishes::default(),
         };
-        Wishes { visits: vec![Wish { lease: uid, namespace, lane, at }], lifecycles: vec![lifecycle] }
+        // Then every lifecycle is looked at; until then each look would count what is there so far.
+        let lifecycles = if synced { vec![lifecycle] } else { vec![] };
+        Wishes { visits: vec![Wish { lease: uid, namespace, lane, at }], lifecycles }
     }
 
     /// A lease is there that cannot be decoded: nothing is issued for it, and its account's own deadline ends it.

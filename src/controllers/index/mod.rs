@@ -72,7 +72,8 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    fn extend(&mut self, more: Self) {
+    /// Both.
+    pub fn extend(&mut self, more: Self) {
         self.visits.extend(more.visits);
         self.lifecycles.extend(more.lifecycles);
     }
@@ -115,6 +116,8 @@ struct Inner {
     last_lease: HashMap<(String, String), Time>,
     /// Since when this replica leads.
     led: Option<Time>,
+    /// What a watch tells of a lease goes into the audit stream: not before everything is listed, since ends go first.
+    tells: bool,
     /// The newest version of a lease that was seen or written.
     newest: u64,
     /// The sources that are being listed.

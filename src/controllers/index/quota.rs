@@ -23,8 +23,11 @@ impl Index {
     pub fn reserve(&self, uid: &LeaseUid) -> Option<Refusal> {
         let mut inner = self.inner();
         let seen = inner.observe(uid, self.settings)?;
-        let requester = seen.lease.spec.as_ref().map(|s| s.requested_by.username.clone()).unwrap_or_default();
-        let refusal = terms::quota(seen.live, &seen.terms()?, &requester);
+        let spec = seen.lease.spec.as_ref()?;
+        let key = (seen.lease.namespace.clone(), spec.lifecycle_ref.name.clone());
+        let requester = &spec.requested_by.username;
+        let live = inner.live(&key, Some((uid, requester)));
+        let refusal = terms::quota(live, &seen.terms()?, requester);
         if refusal.is_none()
             && let Some(row) = inner.leases.get_mut(uid)
         {

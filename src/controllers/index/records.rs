@@ -23,6 +23,11 @@ impl Index {
         let (Some(history), Some(row)) = (status.and_then(|s| s.history.as_ref()), inner.leases.get_mut(uid)) else {
             return;
         };
+        // Each hash takes all before it.
+        if !history.records.iter().any(|record| record.seq > row.told && worth_telling(record, led).tell) {
+            row.told = history.records.last().map_or(row.told, |record| record.seq.max(row.told));
+            return;
+        }
         let mut previous = history.seed.clone();
         for record in &history.records {
             let hash = digest::link(&previous, record);
@@ -46,9 +51,13 @@ impl Index {
         }
     }
 
-    /// Tells what was seen before this replica led.
+    /// Tells what was seen so far, and from now on what comes.
     pub fn tell_everything(&self) {
-        let leases: Vec<LeaseUid> = self.inner().leases.keys().cloned().collect();
+        let leases: Vec<LeaseUid> = {
+            let mut inner = self.inner();
+            inner.tells = true;
+            inner.leases.keys().copied().collect()
+        };
         for uid in leases {
             // One at a time: visits go on meanwhile.
             let mut inner = self.inner();

@@ -196,8 +196,8 @@ pub(super) fn named(namespace: &str, name: &str) -> Box<str> {
 }
 
 impl Inner {
-    /// Takes a lease in; `None` if it is older than what is known.
-    pub(super) fn admit(&mut self, lease: &CredentialLease) -> Option<(LeaseUid, &Row)> {
+    /// Takes a lease in, as it is to be kept; `None` if it is older than what is known.
+    pub(super) fn admit(&mut self, lease: &CredentialLease, packed: Packed) -> Option<(LeaseUid, &Row)> {
         let metadata = &lease.metadata;
         let uid = LeaseUid::parse(metadata.uid.as_deref()?)?;
         let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
@@ -224,7 +224,7 @@ impl Inner {
         row.version = version;
         row.created = metadata.creation_timestamp.as_ref().map_or(Time::from_millis(0), Time::from);
         row.presence = if metadata.deletion_timestamp.is_some() { Presence::Deleting } else { Presence::Exists };
-        row.packed = Some(Packed::of(lease));
+        row.packed = Some(packed);
         let more = row.learn(lease.status.as_ref());
         self.delivered = self.delivered.saturating_add_signed(more);
         let row = self.leases.get(&uid)?;

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::{CredentialLease, names, reasons::Phase},
+    api::{CredentialLease, ServiceAccountLifecycle, names, reasons::Phase},
     domain::{
         call::{Answer, Call},
         observed::{Child, Known, ObjectId, Presence},
@@ -49,10 +49,33 @@ fn lease(version: u64, change: impl FnOnce(&mut serde_json::Value)) -> Credentia
     serde_json::from_value(lease).unwrap()
 }
 
+/// Its lifecycle, created a second after it.
+fn lifecycle() -> ServiceAccountLifecycle {
+    serde_json::from_value(json!({
+        "apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle",
+        "metadata": {"namespace": "ns", "name": "lc", "uid": "l", "creationTimestamp": "2027-01-15T08:00:01Z"},
+        "spec": {"owner": {"team": "t", "contact": "c"}, "purpose": "p", "class": "Pipeline",
+            "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest"], "approval": {"type": "NotRequired"}}},
+    }))
+    .unwrap()
+}
+
 /// When the first visit of the lease's end is wished for, in milliseconds after `NOW`.
 fn first_end(wishes: &Wishes) -> Option<i64> {
     let ends = wishes.visits.iter().filter(|wish| wish.lane == Lane::End);
     ends.map(|wish| wish.at.map_or(0, |at| at.as_millis() - NOW)).min()
+}
+
+#[test]
+fn lifecycles_are_looked_at_once_when_every_first_list_is_there_and_not_with_each_lease_until_then() {
+    let index = started();
+    SOURCES.into_iter().for_each(|source| index.list_begins(source));
+    assert!(index.lease_applied(&lease(1, |_| {})).lifecycles.is_empty());
+    let (last, first) = SOURCES.split_last().unwrap();
+    first.iter().for_each(|source| assert!(index.list_ends(*source).lifecycles.is_empty()));
+    _ = index.lifecycle_applied(lifecycle());
+    assert_eq!(index.list_ends(*last).lifecycles, [("ns".to_owned(), "lc".to_owned())]);
+    assert_eq!(index.lease_applied(&lease(2, |_| {})).lifecycles, [("ns".to_owned(), "lc".to_owned())]);
 }
 
 #[test]
@@ -282,13 +305,7 @@ fn a_lease_counts_as_issued_whoever_tells_of_it_first_and_however_often() {
 fn leases_of_an_earlier_lifecycle_of_the_name_are_not_the_new_ones() {
     let index = synced();
     _ = index.lease_applied(&lease(7, |_| ()));
-    let lifecycle = json!({
-        "apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle",
-        "metadata": {"namespace": "ns", "name": "lc", "uid": "l", "creationTimestamp": "2027-01-15T08:00:01Z"},
-        "spec": {"owner": {"team": "t", "contact": "c"}, "purpose": "p", "class": "Pipeline",
-            "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest"], "approval": {"type": "NotRequired"}}},
-    });
-    _ = index.lifecycle_applied(serde_json::from_value(lifecycle).unwrap());
+    _ = index.lifecycle_applied(lifecycle());
     assert_eq!(index.counters("ns", "lc").1, None);
 }
 

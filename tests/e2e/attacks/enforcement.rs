@@ -10,14 +10,15 @@ use kube::{Api, api::PostParams};
 use leasehold::api::{
     CredentialLease, CredentialLeaseDecision,
     condition::{self, ConditionStatus},
+    names::LABEL_LEASE_UID,
     reasons::{EndReason, Phase},
 };
 use leasehold_harness::{Look, Options, eventually_seeing};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     call::Call,
-    shapes::{cluster_binding, decision, decisions, fresh, group, lease, leases},
+    shapes::{binding, cluster_binding, decision, decisions, fresh, group, lease, leases},
 };
 use crate::support::{Lab, Operator, Person, Tenant, run};
 
@@ -222,20 +223,32 @@ fn on_time(live: &CredentialLease, ended: &CredentialLease) -> Result<()> {
 fn what_the_cluster_gives_to_every_account_is_said_on_each_lifecycle() {
     run(async {
         let lab = Lab::installed(Options::default()).await?;
-        let everybody = cluster_binding("everybody-views", "view", json!([group("system:serviceaccounts")]));
-        lab.kubectl(&["apply", "-f", "-"], Some(&everybody.to_string())).await?;
-        let operator = Operator::start(&lab.plane, "operator", &[]).await?;
         let tenant = lab.tenant("ambient").await?;
+        let give = async |binding: Value| {
+            lab.kubectl(&["apply", "--namespace", &tenant.namespace, "-f", "-"], Some(&binding.to_string())).await
+        };
+        give(cluster_binding("everybody-views", "view", json!([group("system:serviceaccounts")]))).await?;
+        give(binding("everybody-edits", ("ClusterRole", "edit"), json!([group("system:authenticated")]))).await?;
+        let operator = Operator::start(&lab.plane, "operator", &[]).await?;
         tenant.lifecycle("nightly", |_| {}).await?;
         let api = tenant.lifecycles();
-        let said = leasehold_harness::eventually("condition AmbientRights", Duration::from_secs(30), || async {
-            let lifecycle = api.get("nightly").await?;
-            let conditions = lifecycle.status.map(|s| s.conditions).unwrap_or_default();
-            Ok::<_, kube::Error>(condition::find(&conditions, "AmbientRights").cloned())
-        })
-        .await?;
-        ensure!(said.status == ConditionStatus::True, "{said:?}");
-        ensure!(said.message.contains("ClusterRoleBinding everybody-views (ClusterRole view)"), "{said:?}");
+        let is_said = async |named: &str| {
+            leasehold_harness::eventually(named, Duration::from_secs(30), || async {
+                let lifecycle = api.get("nightly").await?;
+                let conditions = lifecycle.status.map(|s| s.conditions).unwrap_or_default();
+                let said = condition::find(&conditions, "AmbientRights");
+                let holds = said.is_some_and(|c| c.status == ConditionStatus::True && c.message.contains(named));
+                Ok::<_, kube::Error>(holds.then_some(()))
+            })
+            .await
+        };
+        is_said("ClusterRoleBinding everybody-views (ClusterRole view)").await?;
+        is_said("RoleBinding everybody-edits (ClusterRole edit)").await?;
+        // Whoever may bind a role may write that label.
+        let mut hidden = binding("everybody-rules", ("ClusterRole", "admin"), json!([group("system:serviceaccounts")]));
+        hidden["metadata"]["labels"] = json!({LABEL_LEASE_UID: "11111111-2222-3333-4444-555555555555"});
+        give(hidden).await?;
+        is_said("RoleBinding everybody-rules (ClusterRole admin)").await?;
         drop(operator);
         lab.stop().await
     });
