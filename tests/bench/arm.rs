@@ -154,13 +154,18 @@ impl Arm {
 
     /// Seconds of CPU it has used.
     pub fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.identity().pid))?;
-        let after = stat.rsplit_once(") ").context("no command in /proc/<pid>/stat")?.1;
-        let fields: Vec<&str> = after.split(' ').collect();
-        let ticks = |n: usize| -> Result<f64> { Ok(fields.get(n).context("a short /proc/<pid>/stat")?.parse()?) };
-        // Fields 14 and 15 of proc_pid_stat(5); the first two are before the closing parenthesis.
-        Ok((ticks(11)? + ticks(12)?) / TICKS)
+        cpu(self.process.identity().pid)
     }
+}
+
+/// Seconds of CPU that a process has used.
+pub fn cpu(pid: i32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after = stat.rsplit_once(") ").context("no command in /proc/<pid>/stat")?.1;
+    let fields: Vec<&str> = after.split(' ').collect();
+    let ticks = |n: usize| -> Result<f64> { Ok(fields.get(n).context("a short /proc/<pid>/stat")?.parse()?) };
+    // Fields 14 and 15 of proc_pid_stat(5); the first two are before the closing parenthesis.
+    Ok((ticks(11)? + ticks(12)?) / TICKS)
 }
 
 fn free_port() -> Result<u16> {

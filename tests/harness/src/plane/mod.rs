@@ -33,6 +33,7 @@ pub use options::Options;
 pub use users::User;
 
 use crate::audit::AuditLog;
+use crate::identity::Identity;
 use crate::pki::{Authority, PemPair};
 use crate::process::{Lifetime, Process};
 use endpoint::Endpoint;
@@ -111,6 +112,12 @@ impl ControlPlane {
     #[must_use]
     pub fn kubectl_path(&self) -> &Path {
         &self.kubectl
+    }
+
+    /// The process of a component; `None` if it does not run.
+    #[must_use]
+    pub fn process(&self, component: Component) -> Option<Identity> {
+        self.running.get(&component).map(Process::identity)
     }
 
     /// The key that signs ServiceAccount tokens (PEM), for a test that makes one of its own.
