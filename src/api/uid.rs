@@ -7,7 +7,6 @@ use std::{fmt, ops::Deref};
 pub struct Uid([u8; 16]);
 
 /// How a UID is written.
-#[derive(Clone, Copy)]
 pub struct Text([u8; 36]);
 
 /// Before which bytes there is a dash.
@@ -46,7 +45,7 @@ impl Uid {
         Text(text)
     }
 
-    /// The number that it is.
+    /// Its 128 bits, big-endian.
     #[must_use]
     pub fn number(&self) -> u128 {
         u128::from_be_bytes(self.0)

@@ -1,11 +1,10 @@
 //! What the cluster gives to every service account, and with it to every lease.
 //!
-//! Bindings are listed every few minutes, but for those that carry a lease's label: there are two of them for each lease, and the
-//! watch of what was made for leases brings them anyway. They are not left out, since whoever binds a role may write that label.
+//! Bindings are listed every few minutes, but for those that carry a lease's label: there is at least one for each lease, and the
+//! watch of what was made for leases brings them anyway. They are looked at there, since whoever binds a role may write that label.
 
 use std::{
-    collections::BTreeMap,
-    mem,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -23,6 +22,9 @@ use crate::{
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(300);
+/// How soon it is looked again when a look failed or a labelled binding has changed, which may have lost its label. Twice as long
+/// each time in a row: whoever may bind roles in one namespace could have everything looked at again and again.
+const SOON: Duration = Duration::from_secs(5);
 /// How long one look may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bindings read at once.
@@ -42,7 +44,8 @@ pub struct Ambient {
 struct Seen {
     /// `None` before the first look.
     listed: Option<Found>,
-    labelled: Labelled,
+    /// `None` before the first list of the watch.
+    labelled: Option<Labelled>,
     /// What a list has brought so far that is not complete.
     relisted: Option<Labelled>,
 }
@@ -57,14 +60,31 @@ struct Found {
 /// Labelled bindings that reach every account: where they are, and what is said of them. A sane cluster has none.
 type Labelled = BTreeMap<(String, String), String>;
 
+type Known = (Found, Labelled);
+
+/// The namespaces of which something else is said than before; `None`: it may be all.
+fn moved(before: Option<&Known>, now: Option<&Known>) -> Option<BTreeSet<String>> {
+    let ((listed, labelled), (lists, labels)) = (before?, now?);
+    if listed.cluster != lists.cluster {
+        return None;
+    }
+    let names = [listed, lists].into_iter().flat_map(|found| found.namespaces.keys());
+    let listed = names.filter(|name| listed.namespaces.get(*name) != lists.namespaces.get(*name));
+    let places = [labelled, labels].into_iter().flat_map(Labelled::keys);
+    let labelled = places.filter(|place| labelled.get(*place) != labels.get(*place)).map(|(namespace, _)| namespace);
+    Some(listed.chain(labelled).cloned().collect())
+}
+
 impl Ambient {
-    /// What every lease of a namespace also holds; `None` before the first look.
+    /// What every lease of a namespace also holds; `None` before everything was seen once.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Option<Vec<String>> {
         let seen = self.seen();
-        let listed = seen.listed.as_ref()?;
-        let own = listed.namespaces.get(namespace).into_iter().flatten();
-        let labelled = seen.labelled.iter().filter(|((of, _), _)| of == namespace).map(|(_, text)| text);
+        let (listed, labelled) = (seen.listed.as_ref()?, seen.labelled.as_ref()?);
+        let own: &[String] = listed.namespaces.get(namespace).map_or(&[], Vec::as_slice);
+        let labelled = labelled.iter().filter(|((of, _), _)| of == namespace).map(|(_, text)| text);
+        // Listed before it had the label.
+        let labelled = labelled.filter(|text| !own.contains(text));
         Some(listed.cluster.iter().chain(own).chain(labelled).take(MOST).cloned().collect())
     }
 
@@ -83,10 +103,17 @@ impl Ambient {
             }
             Event::InitDone => {
                 let whole = seen.relisted.take().unwrap_or_default();
-                mem::replace(&mut seen.labelled, whole) != seen.labelled
+                seen.labelled.replace(whole) != seen.labelled
             }
-            Event::Apply(binding) => note(&mut seen.labelled, binding),
-            Event::Delete(binding) => seen.labelled.remove(&place(binding)).is_some(),
+            Event::Apply(binding) => note(seen.labelled.get_or_insert_default(), binding),
+            Event::Delete(binding) => {
+                let was = seen.labelled.as_mut().and_then(|labelled| labelled.remove(&place(binding)));
+                // It may only have lost its label: then the next look finds it, and until then it is still said.
+                if let (Some(text), Some(listed)) = (&was, &mut seen.listed) {
+                    listed.namespaces.entry(binding.namespace().unwrap_or_default()).or_default().push(text.clone());
+                }
+                was.is_some()
+            }
         };
         drop(guard);
         if moved {
@@ -94,15 +121,15 @@ impl Ambient {
         }
     }
 
-    /// Looks for ever; `changed` is called when something is different.
-    pub async fn run(self, client: Client, changed: impl Fn() + Send) {
+    /// Looks for ever; `changed` is called with the namespaces in which something is different, `None` if that may be all.
+    pub async fn run(self, client: Client, changed: impl Fn(Option<&BTreeSet<String>>) + Send) {
+        let (mut told, mut pause) = (None, SOON);
         loop {
+            let mut failed = true;
             match tokio::time::timeout(PATIENCE, look(&client)).await {
                 Ok(Ok(found)) => {
-                    let before = self.seen().listed.replace(found.clone());
-                    if before.as_ref() != Some(&found) {
-                        changed();
-                    }
+                    self.seen().listed = Some(found);
+                    failed = false;
                 }
                 Err(_) => {
                     tracing::warn!("the bindings of all service accounts could not be read in time; it is tried again")
@@ -111,11 +138,29 @@ impl Ambient {
                     tracing::warn!(%error, "the bindings of all service accounts could not be read; it is tried again")
                 }
             }
-            let next = tokio::time::Instant::now() + EVERY;
-            while tokio::time::timeout_at(next, self.moved.notified()).await.is_ok() {
-                changed();
+            self.tell(&mut told, &changed);
+            if failed || tokio::time::timeout(EVERY, self.moved.notified()).await.is_ok() {
+                self.tell(&mut told, &changed);
+                tokio::time::sleep(pause).await;
+                pause = EVERY.min(pause * 2);
+            } else {
+                pause = SOON;
             }
         }
+    }
+
+    fn tell(&self, told: &mut Option<Known>, changed: &impl Fn(Option<&BTreeSet<String>>)) {
+        let known = self.known();
+        if *told != known {
+            changed(moved(told.as_ref(), known.as_ref()).as_ref());
+            *told = known;
+        }
+    }
+
+    /// Everything; `None` before it was seen once.
+    fn known(&self) -> Option<Known> {
+        let seen = self.seen();
+        Some((seen.listed.clone()?, seen.labelled.clone()?))
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -123,7 +168,7 @@ impl Ambient {
     }
 }
 
-/// Whether what is said of it is different from before.
+/// Keeps it or drops it; whether what is said of it has changed.
 fn note(labelled: &mut Labelled, binding: &Binding) -> bool {
     if reaches_every_account(Some(&binding.subjects)) {
         let told = text(&binding.name_any(), &binding.role_ref);
@@ -203,7 +248,9 @@ mod tests {
 
     fn looked() -> Ambient {
         let ambient = Ambient::default();
-        ambient.seen().listed = Some(Found::default());
+        let mut seen = ambient.seen();
+        (seen.listed, seen.labelled) = (Some(Found::default()), Some(Labelled::new()));
+        drop(seen);
         ambient
     }
 
@@ -223,7 +270,40 @@ mod tests {
         ambient.take_in(&Event::Apply(binding("hidden", "system:serviceaccounts")));
         assert!(!has_moved(&ambient).await);
         ambient.take_in(&Event::Delete(binding("hidden", "system:serviceaccounts")));
+        assert!(has_moved(&ambient).await, "it is looked again soon");
+        assert_eq!(ambient.of("payments").unwrap().len(), 1, "it may only have lost its label");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_said_before_everything_was_seen_once() {
+        let ambient = Ambient::default();
+        ambient.seen().listed = Some(Found::default());
+        assert_eq!(ambient.of("payments"), None);
+        ambient.take_in(&Event::Init);
+        ambient.take_in(&Event::InitDone);
         assert!(has_moved(&ambient).await && ambient.of("payments").unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_changes_in_one_namespace_concerns_that_one() {
+        let place = ("payments".to_owned(), "b".to_owned());
+        let (none, one) = ((Found::default(), Labelled::new()), (Found::default(), [(place, "b".to_owned())].into()));
+        assert_eq!(moved(Some(&none), Some(&one)), Some(["payments".to_owned()].into()));
+        assert_eq!(moved(Some(&one), Some(&one)), Some(BTreeSet::new()));
+        let cluster = (Found { cluster: vec!["c".into()], ..Found::default() }, Labelled::new());
+        assert_eq!((moved(None, Some(&none)), moved(Some(&none), Some(&cluster))), (None, None));
+        let listed = Found { namespaces: [("teams".to_owned(), vec!["t".to_owned()])].into(), ..Found::default() };
+        assert_eq!(moved(Some(&none), Some(&(listed, Labelled::new()))), Some(["teams".to_owned()].into()));
+    }
+
+    #[test]
+    fn one_that_was_listed_before_it_had_the_label_is_named_once() {
+        let ambient = looked();
+        let listed = vec!["RoleBinding both (Role admin)".to_owned()];
+        ambient.seen().listed =
+            Some(Found { namespaces: [("payments".to_owned(), listed)].into(), ..Found::default() });
+        ambient.take_in(&Event::Apply(binding("both", "system:authenticated")));
+        assert_eq!(ambient.of("payments").unwrap().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,7 +40,7 @@ use crate::{
 const PAGE: u32 = 100;
 
 /// The most events of a watch that are taken in together: as many decoded objects are in memory at once.
-const AT_ONCE: usize = 16;
+const MOST_TOGETHER: usize = 16;
 
 /// Watches that begin with a list, in small pages: of what there are few of, or where an absence refuses a lease.
 pub(super) fn everything() -> watcher::Config {
@@ -150,7 +150,7 @@ async fn follow<K, F>(
     F: FnMut(&Index, Change<K>) -> Wishes,
 {
     // What has come already is taken in together: who works on it is woken once for all of it.
-    let mut events = std::pin::pin!(events.backoff(Pauses::new()).ready_chunks(AT_ONCE));
+    let mut events = std::pin::pin!(events.backoff(Pauses::new()).ready_chunks(MOST_TOGETHER));
     // A stream that ends before it has told everything is no error for kube, which begins another at once.
     let (mut begun, mut pauses) = (false, Pauses::new());
     while let Some(chunk) = events.next().await {

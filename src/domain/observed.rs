@@ -102,6 +102,20 @@ pub struct LeaseSeen {
     pub status: CredentialLeaseStatus,
 }
 
+impl LeaseSeen {
+    /// Whether it was neither issued nor ended, as far as its status tells.
+    #[must_use]
+    pub fn is_asked_for(&self) -> bool {
+        self.status.issue_time.is_none() && self.status.end_time.is_none()
+    }
+
+    /// Whether it is asked for and was not judged yet. One that was waits for people or its time.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_asked_for() && self.status.request.is_none()
+    }
+}
+
 /// The lifecycle a lease refers to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LifecycleSeen {
@@ -274,15 +288,15 @@ pub struct Observed {
     /// Labels of the namespaces of the lifecycle and its grants.
     pub namespaces: BTreeMap<String, Labels>,
     pub decisions: Vec<DecisionSeen>,
-    /// What holds the lifecycle, or will. Only for a lease that has not been issued: nobody else asks.
+    /// What holds the lifecycle, or will. Only for a lease that [is asked for](LeaseSeen::is_asked_for): it matters to no other.
     pub held_by: Option<Held>,
     /// The audiences a token has that asks for none.
     pub api_audiences: Vec<String>,
     /// How many live leases there are whose token is in a Secret.
     pub delivered: usize,
-    /// Live leases of the same lifecycle, without this one: all, and those of the same requester. Counted for a lease that was not
-    /// judged yet, since the place itself is taken in the index; none otherwise.
-    pub live: (usize, usize),
+    /// Live leases of the same lifecycle, without this one: all, and those of the same requester. `None` for a lease that
+    /// [is not new](LeaseSeen::is_new): the quotas are not asked for it again, and the place is taken where it is counted.
+    pub live: Option<(usize, usize)>,
     pub children: BTreeMap<Child, Known>,
     /// Objects of the lease that have a name it would not give them today.
     pub strays: Vec<(Child, ObjectId)>,

@@ -211,11 +211,9 @@ fn quotas(r: &Request) -> Vec<Refusal> {
     if let Some(full) = &r.seen.learned.full {
         return vec![full.clone()];
     }
-    if r.seen.lease.status.request.is_some() {
-        // It waits for people or its time: whether there is a place is asked when it is taken.
-        return vec![];
-    }
-    quota(r.seen.live, r.terms, &r.spec.requested_by.username).into_iter().collect()
+    // Of one that waits for people or its time it is asked when the place is taken.
+    let live = r.seen.live.filter(|_| r.seen.lease.is_new());
+    live.and_then(|live| quota(live, r.terms, &r.spec.requested_by.username)).into_iter().collect()
 }
 
 /// Whether one more lease of this requester exceeds the quotas, given how many live: all, and the requester's.

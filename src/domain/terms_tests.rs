@@ -88,11 +88,11 @@ const CASES: &[Case] = &[
     ),
     (&["RequesterMayNotLease"], |_| {}, |seen| seen.learned.access = Some(false)),
     (&["NotStanding"], |w| w.standing_ref = Some("held"), |_| {}),
-    (&["TooManyActive"], |w| lifecycle(w)["terms"]["maxActive"] = json!(2), |seen| seen.live = (2, 0)),
+    (&["TooManyActive"], |w| lifecycle(w)["terms"]["maxActive"] = json!(2), |seen| seen.live = Some((2, 0))),
     (
         &["TooManyForRequester"],
         |w| lifecycle(w)["terms"]["maxActivePerRequester"] = json!(2),
-        |seen| seen.live = (5, 2),
+        |seen| seen.live = Some((5, 2)),
     ),
     (
         &["StepInvalid"],
@@ -128,7 +128,7 @@ fn each_rule_refuses_what_breaks_it_and_no_other_does() {
 fn a_place_is_not_asked_for_twice() {
     let mut world = World::new("TokenRequest");
     lifecycle(&mut world)["terms"]["maxActive"] = json!(2);
-    assert_eq!(broken(&world, |seen| (seen.live, seen.memory.reserved) = ((2, 0), true)), BTreeSet::new());
+    assert_eq!(broken(&world, |seen| (seen.live, seen.memory.reserved) = (Some((2, 0)), true)), BTreeSet::new());
 }
 
 #[test]

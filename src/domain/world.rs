@@ -262,7 +262,7 @@ impl World {
             held_by: None,
             api_audiences: vec!["api".into()],
             delivered: 1,
-            live: (0, 0),
+            live: Some((0, 0)),
             children,
             strays: vec![],
             claims: vec![],

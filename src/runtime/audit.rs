@@ -4,14 +4,22 @@
 //! `"replayed": true`, because the process before may have died between a status write and its line. `uid`, `seq` and `hash` tell
 //! which lines are the same.
 
-use std::{io::Write, sync::mpsc};
+use std::{
+    io::{ErrorKind, Write},
+    sync::mpsc,
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use crate::api::{names::LeaseUid, status::Record};
 
-/// No more lines are written at once when they have so many bytes.
+/// Bytes after which no more of the lines that wait are joined to a write.
 const MOST_AT_ONCE: usize = 16 * 1024;
+
+/// How often a write is tried that fails, and the pause before the next try.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// One line of the stream.
 pub struct Entry<'a> {
@@ -50,21 +58,50 @@ pub struct Audit(mpsc::Sender<Vec<u8>>);
 /// The writing end; dropping every [`Audit`] and joining this says that every line is out.
 pub struct Writer(std::thread::JoinHandle<()>);
 
+/// Writes all of it, and tries for a while.
+fn write(out: &mut impl Write, text: &[u8]) -> std::io::Result<()> {
+    let (mut rest, mut tries) = (text, 0);
+    loop {
+        let failed = match out.write(rest) {
+            Ok(written) => {
+                rest = rest.get(written..).unwrap_or_default();
+                if rest.is_empty() {
+                    return out.flush();
+                }
+                (written == 0).then(|| ErrorKind::WriteZero.into())
+            }
+            Err(error) => (error.kind() != ErrorKind::Interrupted).then_some(error),
+        };
+        if let Some(error) = failed {
+            tries += 1;
+            if tries == TRIES {
+                return Err(error);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
 impl Audit {
     /// A stream into `out`.
     pub fn to(mut out: impl Write + Send + 'static) -> (Self, Writer) {
         let (sender, lines) = mpsc::channel::<Vec<u8>>();
         let writer = std::thread::spawn(move || {
+            let mut cut = vec![];
             while let Ok(first) = lines.recv() {
                 // What waits is written at once: a replica that begins to lead tells tens of thousands of lines.
-                let mut text = first;
+                let mut text = std::mem::take(&mut cut);
+                text.extend(first);
                 while text.len() < MOST_AT_ONCE
                     && let Ok(line) = lines.try_recv()
                 {
                     text.extend(line);
                 }
-                if let Err(error) = out.write_all(&text).and_then(|()| out.flush()) {
-                    tracing::error!(%error, "lines of the audit stream could not be written");
+                if let Err(error) = write(&mut out, &text) {
+                    let lost = text.iter().filter(|byte| **byte == b'\n').count();
+                    tracing::error!(%error, lost, "lines of the audit stream could not be written");
+                    // Part of one may have been.
+                    cut = b"\n".to_vec();
                 }
             }
         });
@@ -93,5 +130,92 @@ impl Writer {
         if self.0.join().is_err() {
             tracing::error!("the audit stream's writer died");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// Says that it is asked to write, and writes once it is let.
+    struct Slow {
+        asked: Sender<Vec<u8>>,
+        let_go: Receiver<()>,
+    }
+
+    impl Write for Slow {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            _ = self.asked.send(text.to_vec());
+            _ = self.let_go.recv();
+            Ok(text.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Fails so often before it writes, and each write takes no more than three bytes.
+    struct Failing(u32, Sender<Vec<u8>>);
+
+    impl Write for Failing {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            if self.0 > 0 {
+                self.0 -= 1;
+                return Err(ErrorKind::StorageFull.into());
+            }
+            let some = &text[..text.len().min(3)];
+            _ = self.1.send(some.to_vec());
+            Ok(some.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_tried_again_and_given_up_in_the_end() {
+        let (sender, written) = mpsc::channel();
+        write(&mut Failing(2, sender.clone()), b"a line\n").unwrap();
+        assert_eq!(written.try_iter().flatten().collect::<Vec<u8>>(), b"a line\n");
+        assert!(write(&mut Failing(TRIES, sender), b"a line\n").is_err());
+    }
+
+    #[test]
+    fn lines_that_wait_for_a_slow_reader_are_written_at_once_and_in_order() {
+        let ((asked, writes), (go, let_go)) = (mpsc::channel(), mpsc::channel());
+        let (audit, writer) = Audit::to(Slow { asked, let_go });
+        let uid = LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap();
+        let tell = |seq: i64| {
+            let record =
+                json!({"seq": seq, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
+            let record: Record = serde_json::from_value(record).unwrap();
+            let entry = Entry {
+                uid: &uid,
+                namespace: "ns",
+                name: "lease",
+                lifecycle: "lc",
+                record: &record,
+                hash: "h",
+                replayed: false,
+            };
+            audit.tell(&entry);
+        };
+        let written = || -> Vec<serde_json::Value> {
+            let text = String::from_utf8(writes.recv().unwrap()).unwrap();
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["seq"].clone()).collect()
+        };
+        tell(1);
+        assert_eq!(written(), [1]);
+        (2..=9).for_each(tell);
+        go.send(()).unwrap();
+        assert_eq!(written(), (2..=9).map(serde_json::Value::from).collect::<Vec<_>>());
+        drop((audit, go));
+        writer.finish();
     }
 }

@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(15);
 
 /// How long who starts may take to win the lead before it stands by. Who leads reads again what the leader before has written: who
 /// wins at once reads it once, instead of having the API server tell of it twice.
-const AT_ONCE: Duration = Duration::from_millis(500);
+const WINS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the operator does not run, or does not any more.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +129,7 @@ async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, mut undone:
                         tracing::warn!("some calls were still running and are left to the next start");
                         engine.abort();
                     }
+                    parts.tell_everything().await;
                     Ok(())
                 }
             }
@@ -138,10 +139,10 @@ async fn serve(parts: &mut Parts, inboxes: Inboxes, seat: &mut Seat, mut undone:
 
 /// Returns once it leads. Until then it takes in what who leads writes.
 async fn stand_by(parts: &mut Parts, seat: &mut Seat) -> Result<(), Lost> {
-    if let Ok(held) = tokio::time::timeout(AT_ONCE, seat.held()).await {
+    if let Ok(held) = tokio::time::timeout(WINS_WITHIN, seat.held()).await {
         return held;
     }
-    parts.stand_by();
+    parts.watch_written();
     seat.held().await
 }
 

@@ -1,6 +1,7 @@
 //! What the operator is made of: what watches, which runs in every replica, and what writes, which runs in the one that leads.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, atomic::AtomicI64},
     time::Duration,
 };
@@ -38,8 +39,8 @@ use crate::{
 /// Where an API server is reached from within a cluster.
 const IN_CLUSTER: &str = "https://kubernetes.default.svc";
 
-/// How long records from before the start wait for everything to be listed. They are told again for an hour by whoever leads.
-const UNTOLD: Duration = Duration::from_secs(30);
+/// The longest that records from before the start wait to be told, listed or not.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What everything shares.
 pub(super) struct Parts {
@@ -139,7 +140,7 @@ impl Parts {
         self.background.spawn(task);
     }
 
-    /// Watches, in every replica, all but what the leader itself writes.
+    /// Watches, in every replica, all but [`WRITTEN`](crate::controllers::index::WRITTEN).
     pub(super) fn watch(&mut self) -> Result<(), Error> {
         let guard = Guard {
             client: self.cluster.client.clone(),
@@ -155,18 +156,14 @@ impl Parts {
             self.background.spawn(watch);
         }
         let look = self.outlet.clone();
-        let changed = move || look.pass(look.index.every_lifecycle());
+        let changed = move |namespaces: Option<&BTreeSet<String>>| look.pass(look.index.lifecycles_in(namespaces));
         self.background.spawn(self.ambient.clone().run(client.clone(), changed));
         self.background.spawn(tasks::run(client.clone(), self.outlet.clone()));
         Ok(())
     }
 
-    /// Watches what the leader itself writes, too: who stands by knows what who leads knows. Whoever begins to lead reads it anew.
-    pub(super) fn stand_by(&mut self) {
-        self.watch_written();
-    }
-
-    fn watch_written(&mut self) {
+    /// Watches the rest, too: who stands by knows what who leads knows, and reads it anew when it begins to lead.
+    pub(super) fn watch_written(&mut self) {
         for watch in feed::written(&self.cluster.client, &self.outlet) {
             self.written.spawn(watch);
         }
@@ -257,6 +254,11 @@ impl Parts {
         Endpoint { server, ca_pem: self.cluster.ca_pem.clone() }
     }
 
+    /// Tells what has not been told yet of what was seen. Only who still leads may.
+    pub(super) async fn tell_everything(&self) {
+        tell_all(self.index.clone()).await;
+    }
+
     /// Ends every task at its next await.
     pub(super) async fn end(mut self) {
         self.written.shutdown().await;
@@ -268,9 +270,13 @@ impl Parts {
 /// meanwhile is told at once.
 async fn tell_everything(index: Arc<Index>) {
     let begun = tokio::time::Instant::now();
-    while !index.unsynced().is_empty() && begun.elapsed() < UNTOLD {
+    while !index.unsynced().is_empty() && begun.elapsed() < LISTED_WITHIN {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    tell_all(index).await;
+}
+
+async fn tell_all(index: Arc<Index>) {
     let telling = tokio::task::spawn_blocking(move || index.tell_everything());
     if let Err(error) = telling.await {
         tracing::error!(%error, "the audit stream may lack records from before the start: this is a bug");

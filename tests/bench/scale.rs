@@ -120,7 +120,7 @@ async fn cold(field: &Field) -> Result<Found> {
     let how = format!(
         "From the start of the process until everything is read and it leads, so that every deadline is armed, beside {} leases; the yardstick \
          is a bare streaming list (WatchList) of the same leases, decoded, and of the metadata of what was made for them, in one process. \
-         Both share the cores with the API server, which has to write everything out: the CPU time of both until then is told, too. \
+         Both share the cores with the API server, which has to write everything out: the CPU time of both until then is told, too (of R: of the process that measures). \
          {OVERDUE} leases are overdue already: when is the first one's RoleBinding gone, from the start of the process, and from the moment \
          when it had read everything and led.",
         field.sizes.leases

@@ -138,7 +138,7 @@ fn observed(
         claims: vec![],
         api_audiences: asked.api_audiences.clone(),
         delivered: 0,
-        live: asked.live.clone().unwrap_or_default(),
+        live: Some(asked.live.clone().unwrap_or_default()),
         children: BTreeMap::new(),
         strays: vec![],
         systems: asked.systems.clone(),

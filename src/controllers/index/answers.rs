@@ -1,7 +1,7 @@
 //! What our own visits teach the index: it must not wait for a watch to tell what a call of ours has done.
 
 use super::{
-    Index, Source,
+    Index, Inner, Source,
     children::kind_of,
     rows::{ChildRow, named},
 };
@@ -61,25 +61,32 @@ impl Index {
     /// Drops what is kept of a lease.
     pub fn forget(&self, uid: &LeaseUid) {
         let mut inner = self.inner();
-        if let Some(row) = inner.leases.remove(uid) {
-            inner.delivered -= usize::from(row.delivers);
+        self.tell_the_rest(&mut inner, uid);
+        inner.forget(uid);
+    }
+}
+
+impl Inner {
+    pub(super) fn forget(&mut self, uid: &LeaseUid) {
+        if let Some(row) = self.leases.remove(uid) {
+            self.delivered -= usize::from(row.delivers);
             let key = named(&row.namespace, &row.name);
-            if inner.by_name.get(&key) == Some(uid) {
-                inner.by_name.remove(&key);
+            if self.by_name.get(&key) == Some(uid) {
+                self.by_name.remove(&key);
             }
             let lifecycle = (row.namespace, row.lifecycle);
-            if let Some(leases) = inner.by_lifecycle.get_mut(&lifecycle) {
+            if let Some(leases) = self.by_lifecycle.get_mut(&lifecycle) {
                 leases.remove(uid);
                 if leases.is_empty() {
-                    inner.by_lifecycle.remove(&lifecycle);
-                    if !inner.lifecycles.contains_key(&lifecycle) {
-                        inner.last_lease.remove(&lifecycle);
+                    self.by_lifecycle.remove(&lifecycle);
+                    if !self.lifecycles.contains_key(&lifecycle) {
+                        self.last_lease.remove(&lifecycle);
                     }
                 }
             }
         }
-        inner.children.remove(uid);
-        inner.ledgers.remove(uid);
-        inner.tasks.forget(uid);
+        self.children.remove(uid);
+        self.ledgers.remove(uid);
+        self.tasks.forget(uid);
     }
 }

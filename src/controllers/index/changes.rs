@@ -1,6 +1,6 @@
 //! What an event of a watch does to the index, and which visits follow from it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     Index, Inner, Source, Wish, Wishes,
@@ -23,8 +23,9 @@ use crate::{
 impl Index {
     /// A lease was created or changed.
     pub fn lease_applied(&self, lease: &CredentialLease) -> Wishes {
-        // Outside, since nobody else gets in meanwhile.
-        let packed = Packed::of(lease);
+        // Packed before the lock is taken: everybody else would wait for it.
+        let is_news = self.inner().is_news(lease);
+        let packed = is_news.then(|| Packed::of(lease));
         let mut inner = self.inner();
         let former = inner.former(lease);
         let mut wishes = self.applied(&mut inner, lease, packed);
@@ -32,18 +33,20 @@ impl Index {
         wishes
     }
 
-    fn applied(&self, inner: &mut Inner, lease: &CredentialLease, packed: Packed) -> Wishes {
+    fn applied(&self, inner: &mut Inner, lease: &CredentialLease, packed: Option<Packed>) -> Wishes {
+        let synced = inner.all_synced();
+        // Once every first list is there, every lifecycle is looked at; until then each look would count what is there so far.
+        let looked_at = |lifecycle| if synced { vec![lifecycle] } else { vec![] };
         let Some((uid, row)) = inner.admit(lease, packed) else {
             // Our own write: only what is counted over leases may be different.
             let key = (lease.metadata.namespace.clone().unwrap_or_default(), lease.spec.lifecycle_ref.name.clone());
-            return Wishes { visits: vec![], lifecycles: vec![key] };
+            return Wishes { visits: vec![], lifecycles: looked_at(key) };
         };
         let (namespace, lane, at) = (row.namespace.clone(), row.lane(), row.due());
         let lifecycle = (row.namespace.clone(), row.lifecycle.clone());
         if inner.tells {
             self.tell(inner, &uid, lease.status.as_ref());
         }
-        let synced = inner.all_synced();
         let own_end = inner.leases.get(&uid).and_then(|row| row.end.or(row.expires).filter(|_| !row.is_final()));
         // Before every first list is there, only ends by the lease's own evidence may run.
         let (lane, at) = match (synced, own_end) {
@@ -51,9 +54,7 @@ impl Index {
             (false, Some(end)) => (Lane::End, Some(end)),
             (false, None) => return Wishes::default(),
         };
-        // Then every lifecycle is looked at; until then each look would count what is there so far.
-        let lifecycles = if synced { vec![lifecycle] } else { vec![] };
-        Wishes { visits: vec![Wish { lease: uid, namespace, lane, at }], lifecycles }
+        Wishes { visits: vec![Wish { lease: uid, namespace, lane, at }], lifecycles: looked_at(lifecycle) }
     }
 
     /// A lease is there that cannot be decoded: nothing is issued for it, and its account's own deadline ends it.
@@ -73,6 +74,7 @@ impl Index {
         let Some(uid) = LeaseUid::parse(uid) else { return Wishes::default() };
         let mut inner = self.inner();
         let Some(namespace) = inner.mark(&uid, Presence::Gone) else { return Wishes::default() };
+        inner.departs(uid, Instant::now());
         // Its successor is asked for by its lifecycle.
         let standing = inner.leases.get(&uid).filter(|row| row.standing.is_some());
         let lifecycles = standing.map(|row| (row.namespace.clone(), row.lifecycle.clone())).into_iter().collect();

@@ -25,8 +25,9 @@ mod tasks;
 mod wake;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 pub use census::{Census, Waits};
@@ -72,7 +73,7 @@ pub struct Wishes {
 }
 
 impl Wishes {
-    /// Both.
+    /// Adds what follows from another event.
     pub fn extend(&mut self, more: Self) {
         self.visits.extend(more.visits);
         self.lifecycles.extend(more.lifecycles);
@@ -118,6 +119,8 @@ struct Inner {
     led: Option<Time>,
     /// What a watch tells of a lease goes into the audit stream: not before everything is listed, since ends go first.
     tells: bool,
+    /// Leases that were deleted while this replica stood by, and when it was told.
+    departed: VecDeque<(Instant, LeaseUid)>,
     /// The newest version of a lease that was seen or written.
     newest: u64,
     /// The sources that are being listed.
@@ -192,10 +195,12 @@ impl Index {
         inner.synced.contains(&Source::Roles(role.kind)).then(|| inner.role(namespace, role).is_some())
     }
 
-    /// Every lifecycle, to be looked at.
+    /// The lifecycles in these namespaces, to be looked at; `None`: every one.
     #[must_use]
-    pub fn every_lifecycle(&self) -> Wishes {
-        Wishes { visits: vec![], lifecycles: self.inner().lifecycles.keys().cloned().collect() }
+    pub fn lifecycles_in(&self, namespaces: Option<&BTreeSet<String>>) -> Wishes {
+        let inner = self.inner();
+        let is_meant = |key: &&(String, String)| namespaces.is_none_or(|some| some.contains(&key.0));
+        Wishes { visits: vec![], lifecycles: inner.lifecycles.keys().filter(is_meant).cloned().collect() }
     }
 }
 

@@ -55,12 +55,12 @@ impl Inner {
         let Children { known: children, strays, claims } = self.children_seen(uid, &lease, &memory, &granted);
         let roles = self.roles_seen(&lease, &lifecycle);
         let involved = granted.values().chain([&lease.namespace]);
-        // Both ask every lease of the lifecycle: only for one that has not been issued, and the quotas only until it was judged.
-        let is_asked = lease.status.issue_time.is_none() && lease.status.end_time.is_none();
-        let is_new = is_asked && lease.status.request.is_none();
+        // Both look at every lease of the lifecycle.
+        let live = lease.is_new().then(|| self.live(&lifecycle_key, Some((uid, &row.requester))));
+        let held_by = if lease.is_asked_for() { self.held_by(&lifecycle_key) } else { None };
         let namespaces = involved.filter_map(|n| Some((n.clone(), self.labels.get(n)?.clone()))).collect();
         Some(Observed {
-            live: if is_new { self.live(&lifecycle_key, Some((uid, &row.requester))) } else { (0, 0) },
+            live,
             enforcement: if self.all_synced() && !self.api_audiences.is_empty() {
                 self.enforcement()
             } else {
@@ -76,7 +76,7 @@ impl Inner {
                 requester: &row.requester,
                 created: row.created,
             }),
-            held_by: if is_asked { self.held_by(&lifecycle_key) } else { None },
+            held_by,
             api_audiences: self.api_audiences.clone(),
             delivered: self.delivered,
             systems: self.systems_of(&lifecycle, &lease.status),

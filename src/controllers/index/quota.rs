@@ -3,7 +3,7 @@
 use super::{Index, Inner};
 use crate::{
     api::{Time, names::LeaseUid},
-    domain::{refusal::Refusal, terms},
+    domain::{observed::Presence, refusal::Refusal, terms},
 };
 
 impl Index {
@@ -44,7 +44,9 @@ impl Inner {
         let mut counts = (0, 0);
         for uid in leases.iter().filter(|uid| without.is_none_or(|(own, _)| own != *uid)) {
             let Some(row) = self.leases.get(uid) else { continue };
-            if row.is_reserved() || self.has_account(uid) || (row.issued && !row.ended) {
+            // Of one that was deleted the account is all there is: its place is given back with it.
+            let is_issued = row.issued && !row.ended && row.presence != Presence::Gone;
+            if row.is_reserved() || self.has_account(uid) || is_issued {
                 counts.0 += 1;
                 counts.1 += usize::from(without.is_some_and(|(_, requester)| requester == row.requester));
             }

@@ -23,7 +23,7 @@ impl Index {
         let (Some(history), Some(row)) = (status.and_then(|s| s.history.as_ref()), inner.leases.get_mut(uid)) else {
             return;
         };
-        // Each hash takes all before it.
+        // Each hash takes all before it: for nothing, if nothing is to be told.
         if !history.records.iter().any(|record| record.seq > row.told && worth_telling(record, led).tell) {
             row.told = history.records.last().map_or(row.told, |record| record.seq.max(row.told));
             return;
@@ -51,19 +51,32 @@ impl Index {
         }
     }
 
-    /// Tells what was seen so far, and from now on what comes.
+    /// Tells what was seen so far, and from now on what comes; once, by who leads.
     pub fn tell_everything(&self) {
         let leases: Vec<LeaseUid> = {
             let mut inner = self.inner();
+            if inner.tells || inner.led.is_none() {
+                return;
+            }
             inner.tells = true;
             inner.leases.keys().copied().collect()
         };
         for uid in leases {
             // One at a time: visits go on meanwhile.
-            let mut inner = self.inner();
-            let lease = inner.leases.get(&uid).and_then(|row| row.packed.as_ref()?.unpack());
-            self.tell(&mut inner, &uid, lease.and_then(|lease| lease.status).as_ref());
+            self.tell_kept(&mut self.inner(), &uid);
         }
+    }
+
+    /// Tells of a lease that is about to be forgotten what would have been told of it once everything is listed.
+    pub(super) fn tell_the_rest(&self, inner: &mut Inner, uid: &LeaseUid) {
+        if !inner.tells {
+            self.tell_kept(inner, uid);
+        }
+    }
+
+    fn tell_kept(&self, inner: &mut Inner, uid: &LeaseUid) {
+        let lease = inner.leases.get(uid).and_then(|row| row.packed.as_ref()?.unpack());
+        self.tell(inner, uid, lease.and_then(|lease| lease.status).as_ref());
     }
 }
 

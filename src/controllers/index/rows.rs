@@ -137,6 +137,11 @@ impl Row {
         matches!(self.presence, Presence::Exists | Presence::Deleting | Presence::Unreadable)
     }
 
+    /// Whether it was seen as it is in this version, or later.
+    fn knows(&self, version: u64) -> bool {
+        self.packed.is_some() && self.presence == Presence::Exists && version <= self.version
+    }
+
     pub(super) fn memory_mut(&mut self) -> &mut Memory {
         self.memory.get_or_insert_default()
     }
@@ -195,13 +200,24 @@ pub(super) fn named(namespace: &str, name: &str) -> Box<str> {
     format!("{namespace}/{name}").into()
 }
 
+/// The version of a lease: those of one kind of object grow (kubernetes.io, API concepts). One that is no number is older than all.
+fn version(lease: &CredentialLease) -> u64 {
+    lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
 impl Inner {
-    /// Takes a lease in, as it is to be kept; `None` if it is older than what is known.
-    pub(super) fn admit(&mut self, lease: &CredentialLease, packed: Packed) -> Option<(LeaseUid, &Row)> {
+    /// Whether [`Inner::admit`] would take it in.
+    pub(super) fn is_news(&self, lease: &CredentialLease) -> bool {
+        let uid = lease.metadata.uid.as_deref().and_then(LeaseUid::parse);
+        !uid.and_then(|uid| self.leases.get(&uid)).is_some_and(|row| row.knows(version(lease)))
+    }
+
+    /// Takes a lease in; `None` if it is not newer than what is known. `packed`: the same lease, if somebody has packed it already.
+    pub(super) fn admit(&mut self, lease: &CredentialLease, packed: Option<Packed>) -> Option<(LeaseUid, &Row)> {
         let metadata = &lease.metadata;
         let uid = LeaseUid::parse(metadata.uid.as_deref()?)?;
         let (namespace, name) = (metadata.namespace.clone()?, metadata.name.clone()?);
-        let version: u64 = metadata.resource_version.as_deref().and_then(|v| v.parse().ok()).unwrap_or_default();
+        let version = version(lease);
         self.newest = self.newest.max(version);
         let epoch = self.epoch(Source::Leases);
         let lifecycle = (namespace.clone(), lease.spec.lifecycle_ref.name.clone());
@@ -209,7 +225,7 @@ impl Inner {
         self.by_lifecycle.entry(lifecycle.clone()).or_default().insert(uid);
         let row = self.leases.entry(uid).or_insert_with(|| Row::unknown(&namespace, &name).into());
         row.epoch = epoch;
-        if row.packed.is_some() && row.presence == Presence::Exists && version <= row.version {
+        if row.knows(version) {
             if version < row.version && self.listing.contains(&Source::Leases) {
                 let uid = uid.to_string();
                 self.doubt = Some(Doubt { namespace, name, uid, version: row.version });
@@ -224,7 +240,7 @@ impl Inner {
         row.version = version;
         row.created = metadata.creation_timestamp.as_ref().map_or(Time::from_millis(0), Time::from);
         row.presence = if metadata.deletion_timestamp.is_some() { Presence::Deleting } else { Presence::Exists };
-        row.packed = Some(packed);
+        row.packed = Some(packed.unwrap_or_else(|| Packed::of(lease)));
         let more = row.learn(lease.status.as_ref());
         self.delivered = self.delivered.saturating_add_signed(more);
         let row = self.leases.get(&uid)?;

@@ -1,3 +1,8 @@
+use std::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
+};
+
 use serde_json::json;
 
 use super::*;
@@ -6,7 +11,9 @@ use crate::{
     domain::{
         call::{Answer, Call},
         observed::{Child, Known, ObjectId, Presence},
+        refusal::Refusal,
     },
+    runtime::audit::Writer,
 };
 
 const UID: &str = "5f2c8a8e-0000-4000-8000-000000000000";
@@ -55,7 +62,7 @@ fn lifecycle() -> ServiceAccountLifecycle {
         "apiVersion": "leasehold.dev/v1alpha1", "kind": "ServiceAccountLifecycle",
         "metadata": {"namespace": "ns", "name": "lc", "uid": "l", "creationTimestamp": "2027-01-15T08:00:01Z"},
         "spec": {"owner": {"team": "t", "contact": "c"}, "purpose": "p", "class": "Pipeline",
-            "terms": {"ttl": {"max": "1h"}, "delivery": ["TokenRequest"], "approval": {"type": "NotRequired"}}},
+            "terms": {"ttl": {"max": "1h"}, "maxActive": 2, "delivery": ["TokenRequest"], "approval": {"type": "NotRequired"}}},
     }))
     .unwrap()
 }
@@ -74,14 +81,19 @@ fn lifecycles_are_looked_at_once_when_every_first_list_is_there_and_not_with_eac
     let (last, first) = SOURCES.split_last().unwrap();
     first.iter().for_each(|source| assert!(index.list_ends(*source).lifecycles.is_empty()));
     _ = index.lifecycle_applied(lifecycle());
-    assert_eq!(index.list_ends(*last).lifecycles, [("ns".to_owned(), "lc".to_owned())]);
-    assert_eq!(index.lease_applied(&lease(2, |_| {})).lifecycles, [("ns".to_owned(), "lc".to_owned())]);
+    let its = [("ns".to_owned(), "lc".to_owned())];
+    assert_eq!(index.list_ends(*last).lifecycles, its);
+    assert_eq!(index.lease_applied(&lease(2, |_| {})).lifecycles, its);
+    assert_eq!(index.lease_applied(&lease(2, |_| {})).lifecycles, its, "its status may count another number now");
+    // As at a takeover: nothing is new.
+    _ = index.lead(Time::from_millis(NOW));
+    WRITTEN.into_iter().for_each(|source| index.list_begins(source));
+    assert!(index.lease_applied(&lease(2, |_| {})).lifecycles.is_empty());
 }
 
-#[test]
-fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
-    let (told, heard) = std::sync::mpsc::channel::<u8>();
-    struct Told(std::sync::mpsc::Sender<u8>);
+/// An index, and a byte for each line of its audit stream.
+fn heard() -> (Index, Writer, Receiver<u8>) {
+    struct Told(Sender<u8>);
     impl std::io::Write for Told {
         fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
             _ = line.iter().filter(|byte| **byte == b'\n').try_for_each(|byte| self.0.send(*byte));
@@ -91,17 +103,109 @@ fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads
             Ok(())
         }
     }
+    let (told, heard) = channel();
     let (audit, writer) = Audit::to(Told(told));
-    let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
+    (Index::new(audit, Settings { retention_millis: 1, require_policy: false }), writer, heard)
+}
+
+/// A lease with so many records.
+fn recorded(version: u64, records: usize) -> CredentialLease {
+    let record =
+        |seq| json!({"seq": seq, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
+    let history = json!({"seed": "s", "head": "h", "records": (1..=records).map(record).collect::<Vec<_>>()});
+    lease(version, |lease| lease["status"]["history"] = history)
+}
+
+#[test]
+fn what_a_watch_tells_of_is_told_once_everything_is_listed_and_from_then_on_as_it_comes() {
+    let (index, writer, heard) = heard();
+    let more = || heard.recv_timeout(Duration::from_millis(300)).is_ok();
+    _ = index.lead(Time::from_millis(NOW + 1_000));
+    _ = index.lease_applied(&recorded(7, 1));
+    assert!(!more(), "ends go first");
+    index.tell_everything();
+    assert!(more());
+    _ = index.lease_applied(&recorded(8, 2));
+    assert!(more() && !more(), "each record once");
+    drop(index);
+    writer.finish();
+}
+
+#[test]
+fn a_lease_that_is_forgotten_before_everything_is_listed_takes_no_record_along() {
+    let (index, writer, heard) = heard();
+    _ = index.lead(Time::from_millis(NOW + 1_000));
+    _ = index.lease_applied(&recorded(7, 2));
+    index.forget(&uid());
+    drop(index);
+    writer.finish();
+    assert_eq!(heard.iter().count(), 2);
+}
+
+#[test]
+fn other_leases_are_counted_only_for_one_that_is_new_and_where_a_place_is_taken() {
+    let index = synced();
+    _ = index.lifecycle_applied(lifecycle());
+    let apply = |n: u64, status: Option<serde_json::Value>| {
+        let uid = format!("5f2c8a8e-0000-4000-8000-00000000000{n}");
+        _ = index.lease_applied(&lease(n, |lease| {
+            lease["metadata"]["uid"] = json!(uid);
+            lease["metadata"]["name"] = json!(format!("lease-{n}"));
+            if let Some(status) = status {
+                lease["status"] = status;
+            }
+        }));
+        LeaseUid::parse(&uid).unwrap()
+    };
+    let (issued, _) = (apply(1, None), apply(2, None));
+    let new = apply(3, Some(json!({})));
+    let request = json!({"requester": {"username": "ci"}, "lifecycle": {"name": "lc", "uid": "l"}, "grants": [], "ttl": "10m",
+        "audiences": [], "delivery": {"type": "TokenRequest"}});
+    let judged = apply(4, Some(json!({"request": request})));
+    let live = |uid| index.observe(&uid).unwrap().live;
+    assert_eq!((live(new), live(judged), live(issued)), (Some((2, 2)), None, None));
+    assert!(matches!(index.reserve(&judged), Some(Refusal::TooManyActive { .. })));
+}
+
+#[test]
+fn a_replica_that_stands_by_forgets_a_deleted_lease_of_which_nothing_is_left() {
+    let (index, _, _) = heard();
+    let account = ObjectId { namespace: names::ISSUING_NAMESPACE.into(), name: "a".into(), uid: "account".into() };
+    _ = index.lease_applied(&lease(7, |_| ()));
+    _ = index.child_applied(Kind::Account, uid(), Child::Account, account, None);
+    _ = index.lease_deleted(UID);
+    let (begun, hours) = (Instant::now(), |n| Duration::from_hours(n));
+    let later =
+        |n| index.inner().departs(LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000009").unwrap(), begun + hours(n));
+    later(2);
+    assert!(index.observe(&uid()).is_some(), "its account is still there");
+    _ = index.child_deleted(&uid(), "account");
+    later(2);
+    assert!(index.observe(&uid()).is_some(), "whoever leads may have to tell of it");
+    later(4);
+    assert!(index.observe(&uid()).is_none());
+}
+
+#[test]
+fn a_deleted_lease_keeps_its_place_in_the_quotas_as_long_as_its_account() {
+    let index = synced();
+    let account = ObjectId { namespace: names::ISSUING_NAMESPACE.into(), name: "a".into(), uid: "account".into() };
+    _ = index.lease_applied(&lease(7, |_| ()));
+    _ = index.child_applied(Kind::Account, uid(), Child::Account, account, None);
+    _ = index.lease_deleted(UID);
+    assert_eq!(index.counters("ns", "lc").0, 1);
+    _ = index.child_deleted(&uid(), "account");
+    assert_eq!(index.counters("ns", "lc").0, 0);
+}
+
+#[test]
+fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
+    let (index, writer, heard) = heard();
     for source in SOURCES {
         index.list_begins(source);
         _ = index.list_ends(source);
     }
-    _ = index.lease_applied(&lease(7, |lease| {
-        let record =
-            json!({"seq": 1, "time": "2027-01-15T08:00:00Z", "event": "Requested", "actor": "ci", "detail": ""});
-        lease["status"]["history"] = json!({"seed": "s", "head": "h", "records": [record]});
-    }));
+    _ = index.lease_applied(&recorded(7, 1));
     index.tell_everything();
     assert!(!index.leads() && index.unsynced().is_empty());
 
