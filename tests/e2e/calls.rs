@@ -163,7 +163,8 @@ fn what_there_is_of_leases_is_read_once_as_new_as_the_store() {
             audit.since_start()?.into_iter().filter(|r| r.user == OPERATOR).partition(|r| r.verb == "watch");
         let streamed: Vec<&Record> = watches.iter().filter(|r| r.uri.contains("sendInitialEvents=true")).collect();
         for resource in ["credentialleases", "serviceaccounts", "jobs", "roles", "rolebindings", "configmaps"] {
-            let times = streamed.iter().filter(|r| r.resource == resource).count();
+            // A definition that was applied just now is not served yet, and says so.
+            let times = streamed.iter().filter(|r| r.resource == resource && r.code == 200).count();
             ensure!(times == 1, "{resource} are streamed {times} times");
         }
         let at_a_version = streamed.iter().find(|r| r.uri.contains("resourceVersion="));

@@ -23,8 +23,9 @@ use crate::support::{Holder, Lab, OUTLIVES_MILLIS, Operator, Tenant, run, since}
 
 const LEASES: usize = 60;
 const KILLS: usize = 20;
-/// The leases are created within this time.
-const SPREAD_MILLIS: u64 = 60_000;
+/// When the leases are created: not before the policies, which were applied just now, are known to be in force. What is created
+/// earlier is denied, as it should be.
+const SPREAD_MILLIS: std::ops::Range<u64> = 10_000..70_000;
 /// How long the operator lives each time: from not even having read everything to having issued.
 const LIVES_MILLIS: std::ops::Range<u64> = 300..7000;
 /// How long there is none.
@@ -69,7 +70,7 @@ fn plans(rng: &mut StdRng) -> Vec<Plan> {
     let plan = |number: usize| Plan {
         name: format!("run-{number}"),
         tenant: rng.random_range(0..2),
-        after: Duration::from_millis(rng.random_range(0..SPREAD_MILLIS)),
+        after: Duration::from_millis(rng.random_range(SPREAD_MILLIS)),
         ttl_seconds: rng.random_range(30..=45),
         delivery: if rng.random_bool(0.5) { DeliveryType::Secret } else { DeliveryType::TokenRequest },
         deleted: rng.random_bool(0.25).then(|| Duration::from_millis(rng.random_range(500..25_000))),
