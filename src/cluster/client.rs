@@ -1,5 +1,5 @@
-//! The HTTP client: no retries of its own, every response counted and its Date read, nothing changed by who does not lead, and no
-//! watch that begins with the past.
+//! The HTTP client: no retries of its own, every response counted and its Date read, nothing changed by who does not lead, no watch
+//! that begins with the past or brings what nobody reads.
 
 use std::{
     sync::Arc,
@@ -16,6 +16,7 @@ use kube::{
 use tower::{BoxError, Layer, Service};
 
 use super::{
+    exchange::METADATA,
     lead::{self, Lead, NotLeading},
     watches,
 };
@@ -116,6 +117,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if watches::is_of_metadata(request.uri()) {
+            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(METADATA));
+        }
         if let Some(fresh) = watches::fresh(request.uri()) {
             *request.uri_mut() = fresh;
         }

@@ -16,7 +16,7 @@ use crate::domain::call::{Class, Failure};
 /// The longest answer that is read, in bytes: the API server's own limit for an object is 1.5 MiB.
 const MAX_ANSWER: usize = 8 << 20;
 /// Asks for an object's metadata only: nothing else of it is sent.
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 /// The same of each object of a list.
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 

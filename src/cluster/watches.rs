@@ -1,4 +1,4 @@
-//! How soon a watch that failed is opened again, and that none begins with the past.
+//! How soon a watch that failed is opened again, that none begins with the past, and that none brings what nobody reads.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use http::Uri;
 use kube::runtime::utils::Backoff;
 use rand::RngExt;
 use tokio::time::Instant;
+
+use crate::api::names;
 
 /// The first pause after a failure, and the longest. What decisions, deadlines and revoked approvals wait for when a connection is
 /// lost: a token must not outlive its end by more than the seconds that the documentation names.
@@ -30,6 +32,14 @@ pub fn fresh(uri: &Uri) -> Option<Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(format!("{path}?{}", rest.join("&")).parse().ok()?);
     Uri::from_parts(parts).ok()
+}
+
+/// Whether of a stream nothing but metadata is read ([`super::read::Sparse`]): of all that is made for leases in the issuing
+/// namespace. The API server writes out the rest of ten thousands of objects for nobody otherwise, and we skip it.
+#[must_use]
+pub fn is_of_metadata(uri: &Uri) -> bool {
+    let mut path = uri.path().split('/').skip_while(|part| *part != "namespaces");
+    fresh(uri).is_some() && path.nth(1) == Some(names::ISSUING_NAMESPACE)
 }
 
 /// Pauses that double up to the longest, and begin anew when a watch has stood for a while: with the defaults of kube (as of 5.0,
@@ -94,6 +104,25 @@ mod tests {
             "/api/v1/pods?sendInitialEvents=true&resourceVersion=07",
         ] {
             assert_eq!(fresh(&other.parse().unwrap()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn of_what_is_made_for_leases_only_metadata_is_streamed() {
+        let streams =
+            |path: &str| format!("{path}?watch=true&sendInitialEvents=true&resourceVersion=0").parse().unwrap();
+        for path in
+            ["/api/v1/namespaces/leasehold-leases/serviceaccounts", "/apis/batch/v1/namespaces/leasehold-leases/jobs"]
+        {
+            assert!(is_of_metadata(&streams(path)), "{path}");
+            assert!(!is_of_metadata(&path.parse().unwrap()), "a list");
+        }
+        for path in [
+            "/apis/leasehold.dev/v1alpha1/credentialleases",
+            "/apis/rbac.authorization.k8s.io/v1/rolebindings",
+            "/api/v1/namespaces/payments/leasehold-leases",
+        ] {
+            assert!(!is_of_metadata(&streams(path)), "{path}");
         }
     }
 

@@ -48,8 +48,8 @@ pub(super) fn everything() -> watcher::Config {
 }
 
 /// Watches that begin with what there is, one object after the other: of leases and their objects, of which there may be very many.
-/// No page of them is ever in memory, and the API server has their text ready. [`crate::cluster::watches::fresh`] sees to it that
-/// it is not old.
+/// No page of them is ever in memory, and the API server has their text ready. [`crate::cluster::watches`] sees to it that it is not
+/// old, and that of what is in the issuing namespace only metadata comes.
 fn streamed() -> watcher::Config {
     watcher::Config::default().streaming_lists()
 }

@@ -119,7 +119,8 @@ async fn memory(field: &Field, empty: &[(Kind, usize, f64)]) -> Result<Found> {
 async fn cold(field: &Field) -> Result<Found> {
     let how = format!(
         "From the start of the process until everything is read and it leads, so that every deadline is armed, beside {} leases; the yardstick \
-         is a bare streaming list (WatchList) of the same leases, decoded, and of the metadata of what was made for them, in one process. \
+         is a bare streaming list (WatchList) of the same leases and of what was made for them, of which the metadata is decoded, in one process. It \
+         asks for whole objects; Leasehold asks for no more than it reads. \
          Both share the cores with the API server, which has to write everything out: the CPU time of both until then is told, too (of R: of the process that measures). \
          {OVERDUE} leases are overdue already: when is the first one's RoleBinding gone, from the start of the process, and from the moment \
          when it had read everything and led.",
