@@ -73,7 +73,7 @@ impl LeaseUid {
         self.0.text()
     }
 
-    /// The number that it is.
+    /// Its 128 bits, big-endian.
     #[must_use]
     pub fn number(&self) -> u128 {
         self.0.number()

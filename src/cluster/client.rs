@@ -117,10 +117,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if watches::is_of_metadata(request.uri()) {
-            request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(METADATA));
-        }
         if let Some(fresh) = watches::fresh(request.uri()) {
+            if watches::is_of_metadata(&fresh) {
+                request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(METADATA));
+            }
             *request.uri_mut() = fresh;
         }
         if lead::changes(request.method(), request.uri()) && !self.observe.lead.holds() {
@@ -138,5 +138,40 @@ where
             }
             answer
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is asked for, and as what.
+    async fn sent(path: &str) -> (String, Option<HeaderValue>) {
+        let clock = Clock::system();
+        let observe = Observe { clock: clock.clone(), metrics: Metrics::new(), lead: Lead::always(clock) };
+        let mut service = observe.layer(tower::service_fn(async |request: Request<Body>| {
+            let accept = request.headers().get(header::ACCEPT).cloned();
+            Ok::<_, BoxError>(Response::new((request.uri().to_string(), accept)))
+        }));
+        service.call(Request::get(path).body(Body::empty()).unwrap()).await.unwrap().into_body()
+    }
+
+    #[tokio::test]
+    async fn of_what_is_made_for_leases_only_metadata_is_streamed() {
+        let stream = |path: &str| format!("{path}?watch=true&sendInitialEvents=true&resourceVersion=0");
+        let issuing =
+            ["/api/v1/namespaces/leasehold-leases/configmaps", "/apis/batch/v1/namespaces/leasehold-leases/jobs"];
+        for path in issuing {
+            let (uri, accept) = sent(&stream(path)).await;
+            assert_eq!(
+                (uri, accept.unwrap()),
+                (format!("{path}?watch=true&sendInitialEvents=true"), METADATA.parse().unwrap())
+            );
+            assert_eq!(sent(path).await, (path.to_owned(), None), "a list");
+        }
+        for path in ["/apis/rbac.authorization.k8s.io/v1/rolebindings", "/api/v1/namespaces/payments/leasehold-leases"]
+        {
+            assert_eq!(sent(&stream(path)).await.1, None, "{path}");
+        }
     }
 }

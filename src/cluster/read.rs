@@ -45,6 +45,10 @@ impl From<Metadata> for ObjectMeta {
     }
 }
 
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    Metadata::deserialize(deserializer).map(ObjectMeta::from)
+}
+
 /// An object of which only the metadata is read.
 #[derive(Debug)]
 pub struct Sparse<K> {
@@ -62,11 +66,11 @@ impl<'de, K> Deserialize<'de> for Sparse<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Object {
-            #[serde(default)]
-            metadata: Metadata,
+            #[serde(default, deserialize_with = "metadata")]
+            metadata: ObjectMeta,
         }
         let object = Object::deserialize(deserializer)?;
-        Ok(Self { metadata: object.metadata.into(), kind: PhantomData })
+        Ok(Self { metadata: object.metadata, kind: PhantomData })
     }
 }
 
@@ -83,13 +87,13 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Readable<K> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Object {
-            #[serde(default)]
-            metadata: Metadata,
+            #[serde(default, deserialize_with = "metadata")]
+            metadata: ObjectMeta,
             spec: Option<Value>,
             status: Option<Value>,
         }
         let object = Object::deserialize(deserializer)?;
-        let metadata = ObjectMeta::from(object.metadata);
+        let metadata = object.metadata;
         let parts = [("spec", object.spec), ("status", object.status)];
         let mut whole: Map<String, Value> =
             parts.into_iter().filter_map(|(name, part)| Some((name.to_owned(), part?))).collect();
@@ -104,27 +108,14 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Readable<K> {
 }
 
 /// A RoleBinding: who is bound to what. API servers validate what is built in: none is stored that cannot be decoded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Binding {
+    #[serde(default, deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
-    pub subjects: Vec<Subject>,
+    pub subjects: Option<Vec<Subject>>,
+    #[serde(default)]
     pub role_ref: RoleRef,
-}
-
-impl<'de> Deserialize<'de> for Binding {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Object {
-            #[serde(default)]
-            metadata: Metadata,
-            subjects: Option<Vec<Subject>>,
-            #[serde(default)]
-            role_ref: RoleRef,
-        }
-        let Object { metadata, subjects, role_ref } = Object::deserialize(deserializer)?;
-        Ok(Self { metadata: metadata.into(), subjects: subjects.unwrap_or_default(), role_ref })
-    }
 }
 
 /// All are watched as the kind that they are of.
@@ -217,12 +208,9 @@ mod tests {
         let read: Binding = serde_json::from_value(told.clone()).unwrap();
         let mut whole: RoleBinding = serde_json::from_value(told).unwrap();
         whole.metadata.managed_fields = None;
-        assert_eq!(
-            (read.metadata, Some(read.subjects), read.role_ref),
-            (whole.metadata, whole.subjects, whole.role_ref)
-        );
+        assert_eq!((read.metadata, read.subjects, read.role_ref), (whole.metadata, whole.subjects, whole.role_ref));
         let none: Binding = serde_json::from_value(json!({"metadata": {"name": "b"}, "subjects": null})).unwrap();
-        assert!(none.subjects.is_empty());
+        assert_eq!(none.subjects, None);
     }
 
     #[test]

