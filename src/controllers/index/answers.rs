@@ -61,7 +61,8 @@ impl Index {
     /// Drops what is kept of a lease.
     pub fn forget(&self, uid: &LeaseUid) {
         let mut inner = self.inner();
-        self.tell_the_rest(&mut inner, uid);
+        // Nobody could tell it later, also if everything is being told just now.
+        self.tell_kept(&mut inner, uid);
         inner.forget(uid);
     }
 }

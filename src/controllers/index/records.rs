@@ -67,14 +67,8 @@ impl Index {
         }
     }
 
-    /// Tells of a lease that is about to be forgotten what would have been told of it once everything is listed.
-    pub(super) fn tell_the_rest(&self, inner: &mut Inner, uid: &LeaseUid) {
-        if !inner.tells {
-            self.tell_kept(inner, uid);
-        }
-    }
-
-    fn tell_kept(&self, inner: &mut Inner, uid: &LeaseUid) {
+    /// Tells what was not told yet of a lease that is kept.
+    pub(super) fn tell_kept(&self, inner: &mut Inner, uid: &LeaseUid) {
         let lease = inner.leases.get(uid).and_then(|row| row.packed.as_ref()?.unpack());
         self.tell(inner, uid, lease.and_then(|lease| lease.status).as_ref());
     }
