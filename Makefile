@@ -81,11 +81,11 @@ test: tools ## everything that must hold: format, lints, generated files, all te
 	$(call step,faults at every call (a small sample),FOR=$(FAULTS_FOR) SEED=$(FAULTS_SEED) cargo test --quiet --test faults)
 
 .PHONY: faults
-faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FOR=<seconds>, FULL=1 for all, PLANS=n, SEED=n, PLAN='name'
+faults: tools ## faults at every call of the operator, a sample in under 12 minutes; FOR=<seconds>, FULL=1 for all, PART=2/5 of that, PLANS=n, SEED=n, PLAN='name'
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,build,cargo test --test faults --no-run)
 	@cargo test --quiet --test faults
-	$(if $(FULL),@$(MAKE) --no-print-directory outages)
+	$(if $(FULL),$(if $(PART),,@$(MAKE) --no-print-directory outages))
 
 .PHONY: outages
 outages: tools ## API servers, etcd and clocks that fail, and what the operator stands on taken away; SCENE=name for one, QUICK=1

@@ -2,9 +2,9 @@
 //! and takes the operator away at chosen moments; whatever it does, what the API server, its audit log, those systems and the tokens
 //! say afterwards must be what Leasehold promises.
 //!
-//! `make faults` runs a sample in minutes (`FOR=n`: begins nothing after so many seconds), `FULL=1` everything, `PLANS=n` so many
-//! however long it takes; `SEED=n` draws another sample,
-//! `PLAN=<name>` runs one plan, or those of one fault whose names begin so.
+//! `make faults` runs a sample in minutes (`FOR=n`: begins nothing after so many seconds), `FULL=1` everything, `FULL=1 PART=2/5` the
+//! second of five parts of it, `PLANS=n` so many however long it takes; `SEED=n` draws another sample,
+//! `PLAN=<name>` runs one plan, or those of one fault whose names begin so. `WIDTH=n` leases live side by side.
 
 mod bench;
 mod call;
@@ -33,7 +33,7 @@ use bench::{Bench, Life};
 use flow::Flow;
 use oracle::Undisturbed;
 use plan::{Plan, Stage};
-use plans::Plans;
+use plans::{Part, Plans};
 use score::Score;
 use support::Lab;
 
@@ -63,7 +63,7 @@ fn number(name: &str, otherwise: u64) -> Result<u64> {
 
 async fn run() -> Result<bool> {
     let begun = Instant::now();
-    let (seed, full) = (number("SEED", SEED)?, std::env::var_os("FULL").is_some());
+    let (seed, full, part) = (number("SEED", SEED)?, std::env::var_os("FULL").is_some(), Part::asked()?);
     let (only, width) =
         (std::env::var("PLAN").ok().filter(|p| !p.is_empty()), usize::try_from(number("WIDTH", WIDTH as u64)?)?);
     let lab = Lab::installed(Options { kwok_nodes: 1, ..Options::default() }).await?;
@@ -76,17 +76,19 @@ async fn run() -> Result<bool> {
             bench.proxy.trace();
             named(&plans, name)?
         }
-        None if full => plans.all.clone(),
+        None if full => plans.all.iter().filter(|(_, plan)| part.has(plan)).cloned().collect(),
         None => plans.sample(seed, usize::try_from(number("PLANS", BOUNDED as u64)?)?),
     };
-    println!("{} plans of {}, seed {seed}", chosen.len(), plans.all.len());
+    let rounds = plans::rounds(chosen, width, seed);
+    println!("{} plans of {}, seed {seed}", rounds.iter().map(Vec::len).sum::<usize>(), plans.all.len());
     for (why, n) in &plans.pruned {
         println!("pruned {n}: {why}");
     }
-    let chosen_at_will = full || only.is_some() || std::env::var_os("PLANS").is_some();
+    let is_given = |name: &str| std::env::var_os(name).is_some();
+    let chosen_at_will = full || only.is_some() || is_given("PLANS");
     let budget = Duration::from_secs(number("FOR", BUDGET_SECONDS)?);
-    let budget = if chosen_at_will { None } else { Some(begun + budget) };
-    let score = all(&lab, &bench, chosen, &usual, budget, (width, seed)).await?;
+    let until = (!chosen_at_will || is_given("FOR")).then(|| begun + budget);
+    let score = all(&lab, &bench, rounds, &usual, until, (width, seed)).await?;
     if !score.is_sound() {
         println!("the operators' logs are in {}", lab.plane.dir().display());
     }
@@ -114,13 +116,13 @@ fn named(plans: &Plans, name: &str) -> Result<Vec<(Stage, Plan)>> {
 async fn all(
     lab: &Lab,
     bench: &Bench<'_>,
-    chosen: Vec<(Stage, Plan)>,
+    rounds: Vec<Vec<Plan>>,
     usual: &BTreeMap<Flow, Undisturbed>,
     until: Option<Instant>,
     (width, seed): (usize, u64),
 ) -> Result<Score> {
     let (mut score, mut skipped) = (Score::default(), 0);
-    let mut rounds: VecDeque<Vec<Plan>> = plans::rounds(chosen, width, seed).into();
+    let mut rounds = VecDeque::from(rounds);
     let (mut n, mut again) = (0, false);
     loop {
         let Some(round) = rounds.pop_front() else {

@@ -1,7 +1,11 @@
 //! Every plan there is, which are left out and why, a sample that is even, and who runs beside whom.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
+use anyhow::{Result, bail};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
@@ -159,6 +163,32 @@ pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize, seed: u64) -> Vec<Vec<Pla
     }
     shuffle(&mut rounds, &mut StdRng::seed_from_u64(seed));
     rounds
+}
+
+/// One of several parts of all plans: what is too long for one run is tried in several.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    number: u64,
+    parts: u64,
+}
+
+impl Part {
+    /// `PART=2/5` is the second of five; all of it otherwise.
+    pub fn asked() -> Result<Self> {
+        let Ok(text) = std::env::var("PART") else { return Ok(Self { number: 1, parts: 1 }) };
+        let numbers = text.split_once('/').and_then(|(n, of)| Some((n.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((number, parts)) if (1..=parts).contains(&number) => Ok(Self { number, parts }),
+            _ => bail!("PART={text}: say which of how many, as in PART=2/5"),
+        }
+    }
+
+    /// By its name: a run that makes a call more or less than another moves no plan to another part.
+    pub fn has(self, plan: &Plan) -> bool {
+        let mut hasher = DefaultHasher::new();
+        plan.to_string().hash(&mut hasher);
+        hasher.finish() % self.parts == self.number - 1
+    }
 }
 
 fn shuffle<T>(items: &mut [T], rng: &mut StdRng) {
