@@ -90,7 +90,7 @@ pub enum Weather {
     Late(u64),
     /// Every watch breaks off about once a second.
     Cut,
-    /// Every watch breaks off, and is answered 410 when it is opened again.
+    /// Every watch breaks off, and is answered 410 when it shall go on from there.
     Gone,
     /// Every watch says 410 in the middle and ends.
     Expired,

@@ -17,6 +17,11 @@ use super::{
 };
 use crate::{call::Call, fault::Weather};
 
+/// Whether a watch begins with all there is, and not where another one broke off.
+fn begins_with_all(uri: &Uri) -> bool {
+    uri.query().unwrap_or_default().split('&').any(|pair| pair == "sendInitialEvents=true")
+}
+
 /// The event by which an API server says that it no longer has what it is asked to go on from.
 fn gone() -> Bytes {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410, "message": "too old resource version"});
@@ -28,7 +33,7 @@ impl Proxy {
         let mut cuts = self.cuts.subscribe();
         let cut = *cuts.borrow_and_update();
         let weather = self.weather();
-        if weather == Weather::Gone && cut > 0 {
+        if weather == Weather::Gone && cut > 0 && !begins_with_all(&parts.uri) {
             let path = parts.uri.path().to_owned();
             let last = self.gone.lock().unwrap_or_else(PoisonError::into_inner).insert(path, cut);
             if last != Some(cut) {
@@ -61,8 +66,7 @@ impl Proxy {
     /// that goes on from there. Only of leases: no API server answers so, but that a lease is gone is not taken from any.
     async fn begin_behind(&self, call: &Call, parts: &mut Parts) -> Result<Bytes, Cut> {
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        let begins =
-            query.split('&').any(|pair| pair == "sendInitialEvents=true") && call.resource == "credentialleases";
+        let begins = begins_with_all(&parts.uri) && call.resource == "credentialleases";
         let (true, Some(version)) = (begins, self.old_version()) else { return Ok(Bytes::new()) };
         let beginning = ["sendInitialEvents=", "resourceVersion"];
         let rest: Vec<&str> =
