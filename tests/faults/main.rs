@@ -39,6 +39,8 @@ use support::Lab;
 
 /// Leases side by side: two for each flow. What a round waits for is time that has to pass, mostly.
 const WIDTH: usize = 2 * Flow::ALL.len();
+/// The same where everything is tried, and places for so many are worth their making: more than that, and two cores are late.
+const FULL_WIDTH: usize = 3 * WIDTH;
 /// Plans of a bounded run beside those of the weathers, if there is time for them.
 const BOUNDED: usize = 126;
 /// After so many seconds no further round begins; the last one may take a minute and a half.
@@ -64,8 +66,8 @@ fn number(name: &str, otherwise: u64) -> Result<u64> {
 async fn run() -> Result<bool> {
     let begun = Instant::now();
     let (seed, full, part) = (number("SEED", SEED)?, std::env::var_os("FULL").is_some(), Part::asked()?);
-    let (only, width) =
-        (std::env::var("PLAN").ok().filter(|p| !p.is_empty()), usize::try_from(number("WIDTH", WIDTH as u64)?)?);
+    let only = std::env::var("PLAN").ok().filter(|p| !p.is_empty());
+    let width = usize::try_from(number("WIDTH", if full { FULL_WIDTH } else { WIDTH } as u64)?)?;
     let lab = Lab::installed(Options { kwok_nodes: 1, ..Options::default() }).await?;
     let bench = Bench::start(&lab, width).await?;
     println!("ready after {} s, {width} leases side by side", begun.elapsed().as_secs());

@@ -143,9 +143,12 @@ fn pruned(flow: Flow, key: &str, stage: Stage, fault: Fault) -> Option<&'static 
 /// The weather, how many outages, whether they come after the end, and whether the operator comes back from them.
 type Group = (Weather, usize, bool, bool);
 
-/// Packs plans into rounds of at most `width` that may run side by side: those that take the operator away apart, and in the order
-/// of their stages, so that one kill is the crash of many. In an order of the seed's: what a run that is cut short leaves out, another
-/// seed tries.
+/// So many leases that take the operator away at most, side by side: it has to be there for long enough between two crashes.
+const CRASHING: usize = 2 * Flow::ALL.len();
+
+/// Packs plans into rounds of at most `width` that may run side by side: those that take the operator away apart, fewer of them, and in
+/// the order of their stages, so that one kill is the crash of many. In an order of the seed's: what a run that is cut short leaves
+/// out, another seed tries.
 pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize, seed: u64) -> Vec<Vec<Plan>> {
     let mut groups: BTreeMap<Group, Vec<(Stage, Plan)>> = BTreeMap::new();
     for (stage, plan) in plans {
@@ -156,7 +159,8 @@ pub fn rounds(plans: Vec<(Stage, Plan)>, width: usize, seed: u64) -> Vec<Vec<Pla
         groups.entry((plan.weather, outages, proves, stops)).or_default().push((stage, plan));
     }
     let mut rounds = vec![];
-    for mut group in groups.into_values() {
+    for ((_, outages, ..), mut group) in groups {
+        let width = if outages > 0 { width.min(CRASHING) } else { width };
         // Slow ones are few, and hold up one round instead of many.
         group.sort_by_key(|(stage, plan)| (!plan.flow.script().is_slow(), *stage));
         rounds.extend(group.chunks(width).map(|some| some.iter().map(|(_, plan)| plan.clone()).collect()));

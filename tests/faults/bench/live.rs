@@ -266,15 +266,16 @@ impl Run<'_, '_> {
         let (home, uid) = (&self.slot.home, lease.metadata.uid.clone().unwrap_or_default());
         let mut wrong = vec![];
         let name = lease.name_any();
+        let next = || self.patiently(async || consumer::settled(home, lifecycle, Some(&name)).await);
         let followed = async {
-            let next = consumer::settled(home, lifecycle, Some(&name)).await;
+            let next = next().await;
             (next, self.see_end(&uid, known).await)
         };
         let (next, end) = tokio::select! {
             both = followed => both,
             refused = consumer::never_refused(home, lifecycle) => {
                 wrong.push(format!("{:#}", refused.expect_err("it returns only with an error")));
-                (consumer::settled(home, lifecycle, Some(&name)).await, self.see_end(&uid, known).await)
+                (next().await, self.see_end(&uid, known).await)
             }
         };
         if let Err(error) = next {
@@ -290,9 +291,23 @@ impl Run<'_, '_> {
 
     /// Waits until a lease is so, or has been ended; as it is then, if it is there.
     async fn until(&self, uid: &str, is: impl Fn(Phase) -> bool) -> Option<CredentialLease> {
-        let mut world = self.bench.world.clone();
         let so = |w: &World| self.has_ended() || w.leases.get(uid).and_then(phase).is_some_and(&is);
-        let seen = timeout(PATIENCE, world.wait_for(so)).await.ok()?.ok()?;
-        seen.leases.get(uid).cloned()
+        let comes = async || {
+            let mut world = self.bench.world.clone();
+            let seen = timeout(PATIENCE, world.wait_for(so)).await??;
+            Ok(seen.leases.get(uid).cloned())
+        };
+        self.patiently(comes).await.ok()?
+    }
+
+    /// Waits for what the operator is to do; anew if it was taken away meanwhile, by whichever lease of the round.
+    pub(super) async fn patiently<T>(&self, wait: impl AsyncFn() -> Result<T>) -> Result<T> {
+        loop {
+            let outages = self.bench.runner.outages();
+            let waited = wait().await;
+            if waited.is_ok() || self.bench.runner.outages() == outages {
+                return waited;
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::sleep;
 
 use super::{Life, lock};
@@ -25,13 +25,16 @@ use crate::{
 /// How long an outage waits for other leases to come to theirs: well within the operator's deadline for a call.
 pub const GATHER: Duration = Duration::from_millis(2500);
 
+/// How long it may take to do what was left, once it is there again.
+const SETTLES: SignedDuration = SignedDuration::from_secs(3);
+
 pub struct Runner<'a> {
     lab: &'a Lab,
     kubeconfig: PathBuf,
     operator: tokio::sync::Mutex<Option<Operator>>,
     starts: AtomicU32,
     outages: AtomicU32,
-    /// No operator is running.
+    /// No operator is running, or it is stopped.
     dead: AtomicBool,
     /// When there was no operator that would end anything.
     down: Mutex<Vec<(Timestamp, Timestamp)>>,
@@ -82,18 +85,23 @@ impl<'a> Runner<'a> {
     pub async fn stop(&self, before_waking: impl FnOnce()) -> Result<()> {
         let operator = self.operator.lock().await;
         let operator = operator.as_ref().context("no operator is running")?;
+        self.dead.store(true, Ordering::Release);
         operator.pause()?;
         let since = Timestamp::now();
         self.outages.fetch_add(1, Ordering::Relaxed);
         sleep(CALL_TIMEOUT + Duration::from_secs(2)).await;
         before_waking();
         operator.resume()?;
+        self.dead.store(false, Ordering::Release);
         lock(&self.down).push((since, Timestamp::now()));
         Ok(())
     }
 
-    pub fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Acquire)
+    /// Whether one runs, and has for long enough to do what the outage before has left.
+    pub fn is_settled(&self) -> bool {
+        let back = lock(&self.down).last().map(|(_, until)| *until);
+        let for_long = back.is_none_or(|back| Timestamp::now().duration_since(back) > SETTLES);
+        !self.dead.load(Ordering::Acquire) && for_long
     }
 
     /// How often it was taken away so far.

@@ -25,27 +25,24 @@ impl Run<'_, '_> {
                 if deleted { !world.leases.contains_key(uid) } else { world.leases.get(uid).is_some_and(is_at_rest) };
             fresh && at_rest && !world.made.contains_key(uid)
         };
-        let mut world = self.bench.world.clone();
+        let ends = async || Ok(timeout(PATIENCE, self.bench.world.clone().wait_for(done)).await.map(drop)?);
         let mut wrong = None;
-        if timeout(PATIENCE, world.wait_for(done)).await.is_err() {
+        if self.patiently(ends).await.is_err() {
             let world = self.bench.world.borrow();
             let lease = world.leases.get(uid).and_then(|l| serde_json::to_string(&l.status).ok());
             let left = world.made.get(uid);
             wrong = Some(format!("not at its end after {PATIENCE:?}: {lease:?}, left {left:?}"));
         }
         sleep(PROOF.saturating_sub(begun.elapsed())).await;
-        // A crash at the very end: its successor must have had time to do harm.
+        // An outage at the very end: whoever comes after it must have had time to do harm.
         while self.is_disturbed() {
             sleep(Duration::from_millis(100)).await;
-            if !self.is_disturbed() {
-                sleep(Duration::from_secs(3)).await;
-            }
         }
         wrong
     }
 
     fn is_disturbed(&self) -> bool {
-        self.bench.proxy.slots().is_dying(self.slot.number) || self.bench.runner.is_dead()
+        self.bench.proxy.slots().is_dying(self.slot.number) || !self.bench.runner.is_settled()
     }
 
     /// What is written about a lease that is at rest, if nobody disturbs the operator meanwhile.
