@@ -9,7 +9,7 @@ use leasehold_harness::{Cursor, Record};
 use crate::{
     arm::Kind,
     field::{Field, PATIENCE},
-    figures::{Found, Line},
+    figures::{Found, Line, Met},
 };
 
 /// A delivery, what is asked for, and the floor of each stage: verb and resource.
@@ -92,7 +92,7 @@ pub async fn floor(field: &Field) -> Result<Found> {
                 yardstick: format!("floor {}", sum(&expected)),
                 ratio: None,
                 goal: "exactly the floor".to_owned(),
-                met: Some(calls == expected),
+                met: Some(Met::of(calls == expected)),
             });
         }
     }

@@ -22,7 +22,22 @@ pub struct Line {
     pub ratio: Option<f64>,
     pub goal: String,
     /// None: there is no goal, or this run says nothing about it.
-    pub met: Option<bool>,
+    pub met: Option<Met>,
+}
+
+/// Whether a figure is what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    Yes,
+    No,
+    /// Nor is that of R, which does only what cannot be left out: this machine is too slow for the goal.
+    OutOfReach,
+}
+
+impl Met {
+    pub fn of(is_met: bool) -> Self {
+        if is_met { Self::Yes } else { Self::No }
+    }
 }
 
 /// What one row of benchmarks has found.
@@ -104,7 +119,7 @@ impl Found {
             yardstick,
             ratio,
             goal: goal.told("x R"),
-            met: ratio.and_then(|ratio| goal.met(ratio)),
+            met: ratio.and_then(|ratio| goal.met(ratio)).map(Met::of),
         });
     }
 
@@ -116,7 +131,11 @@ impl Found {
             .map(|kind| format!("{} {}", kind.label(), self.told(case, kind, of, unit)))
             .collect::<Vec<_>>()
             .join("; ");
-        let figure = self.median(case, Kind::Leasehold, of);
+        let is_met = |kind| self.median(case, kind, of).and_then(|figure| goal.met(figure));
+        let met = match (is_met(Kind::Leasehold), is_met(Kind::Raw)) {
+            (Some(false), Some(false)) => Some(Met::OutOfReach),
+            (ours, _) => ours.map(Met::of),
+        };
         self.lines.push(Line {
             id: self.id,
             what: what.to_owned(),
@@ -124,7 +143,7 @@ impl Found {
             yardstick: if yardstick.is_empty() { "-".to_owned() } else { yardstick },
             ratio: self.ratio(case, Kind::Raw, of),
             goal: goal.told(unit),
-            met: figure.and_then(|figure| goal.met(figure)),
+            met,
         });
     }
 }

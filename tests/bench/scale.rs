@@ -23,7 +23,7 @@ use crate::{
     arm::{Arm, Kind, cpu},
     drive::turns,
     field::Field,
-    figures::{Found, Goal, Line, Stat, millis, short},
+    figures::{Found, Goal, Line, Met, Stat, millis, short},
     proxy::{Proxy, Weather},
 };
 
@@ -249,7 +249,7 @@ async fn idle(field: &Field) -> Result<Found> {
         yardstick: "-".to_owned(),
         ratio: None,
         goal: "none".to_owned(),
-        met: Some(writes == 0),
+        met: Some(Met::of(writes == 0)),
     });
     Ok(found)
 }

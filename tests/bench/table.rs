@@ -1,13 +1,14 @@
 //! The table: goals beside figures, for a terminal and for the page.
 
-use crate::figures::{Found, Line, short};
+use crate::figures::{Found, Line, Met, short};
 
 const HEAD: [&str; 7] = ["", "what", "Leasehold", "yardstick", "ratio", "goal", "met"];
 
 fn cells(line: &Line) -> [String; 7] {
     let met = match line.met {
-        Some(true) => "yes",
-        Some(false) => "NO",
+        Some(Met::Yes) => "yes",
+        Some(Met::No) => "NO",
+        Some(Met::OutOfReach) => "NO, nor by R",
         None => "-",
     };
     [
@@ -42,8 +43,8 @@ pub fn markdown(found: &[Found]) -> String {
     for line in found.iter().flat_map(|f| &f.lines) {
         let mut row = cells(line);
         row[0] = format!("[{0}](#{1})", line.id, line.id.to_lowercase());
-        if line.met == Some(false) {
-            row[6] = "**no**".to_owned();
+        if matches!(line.met, Some(Met::No | Met::OutOfReach)) {
+            row[6] = row[6].replace("NO", "**no**");
         }
         lines.push(format!("| {} |", row.iter().map(escaped).collect::<Vec<_>>().join(" | ")));
     }
@@ -52,6 +53,6 @@ pub fn markdown(found: &[Found]) -> String {
 
 /// How many goals there are, and how many are met.
 pub fn score(found: &[Found]) -> (usize, usize) {
-    let goals: Vec<bool> = found.iter().flat_map(|f| &f.lines).filter_map(|line| line.met).collect();
-    (goals.len(), goals.iter().filter(|met| **met).count())
+    let goals: Vec<Met> = found.iter().flat_map(|f| &f.lines).filter_map(|line| line.met).collect();
+    (goals.len(), goals.iter().filter(|met| **met == Met::Yes).count())
 }

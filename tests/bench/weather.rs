@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::{
     arm::{Arm, Kind},
     field::Field,
-    figures::{Found, Goal, Line, Stat, short},
+    figures::{Found, Goal, Line, Met, Stat, short},
     proxy::{Proxy, Weather},
 };
 
@@ -48,7 +48,7 @@ pub async fn foul(field: &Field) -> Result<Found> {
             yardstick: format!("fair {}", told("fair")),
             ratio: Some(ratio),
             goal: goal_told,
-            met: goal.met(ratio),
+            met: goal.met(ratio).map(Met::of),
         };
         found.lines.push(line);
     }
