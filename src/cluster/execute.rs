@@ -6,7 +6,6 @@ use http::{Method, StatusCode};
 use k8s_openapi::{
     api::{
         authentication::v1::TokenReview,
-        authorization::v1::{ResourceAttributes, SubjectAccessReview},
         core::v1::{ConfigMap, Namespace},
         rbac::v1::{ClusterRole, Role, RoleBinding},
     },
@@ -15,6 +14,7 @@ use k8s_openapi::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    authorizer::Authorizer,
     exchange::{Ask, Exchange, Reply},
     fence,
     paths::{self, path},
@@ -26,7 +26,6 @@ use super::{
 use crate::{
     api::{
         CredentialLease, CredentialLeaseDecision, ServiceAccountLifecycle, Time,
-        lease::Identity,
         lifecycle::{RoleKind, RoleRef},
         names::{self, LeaseUid},
         status::CredentialLeaseStatus,
@@ -89,15 +88,7 @@ impl Execute {
     async fn check_access(&self, seen: &Observed) -> Result<Answer, Failure> {
         let Some(spec) = seen.lease.spec.as_ref() else { return Err(invalid("the lease has no spec")) };
         let right = render::custom_verb("lease", &seen.lease.namespace, &spec.lifecycle_ref.name);
-        self.may(&spec.requested_by, right).await.map(Answer::Access)
-    }
-
-    async fn may(&self, by: &Identity, right: ResourceAttributes) -> Result<bool, Failure> {
-        let ask = Ask::new(Method::POST, "/apis/authorization.k8s.io/v1/subjectaccessreviews")
-            .json(&render::access_review(by, right))?;
-        let review: SubjectAccessReview = self.exchange.send(ask).await?.decode()?;
-        let status = review.status.ok_or_else(|| transient("the API server did not answer a question about rights"))?;
-        Ok(status.allowed)
+        Authorizer(&self.exchange).may(&spec.requested_by, right).await.map(Answer::Access)
     }
 
     /// May the decider approve, and could he act as the requester? Every question at once: none needs another's answer.
@@ -107,10 +98,10 @@ impl Execute {
         };
         let (by, spec) = (&decision.spec.decided_by, &decision.spec);
         let right = render::custom_verb(spec.decision.verb(), &seen.lease.namespace, &spec.lifecycle_ref.name);
-        let ways = independence::ways(&spec.requester);
-        let acts = futures::future::try_join_all(ways.iter().map(|way| self.may(by, render::way(way))));
-        let (may, acts) = futures::try_join!(self.may(by, right), acts)?;
-        Ok(Answer::Decider(DeciderSeen { may, acts_as_requester: acts.contains(&true) }))
+        let ways = independence::ways(&spec.requester).iter().map(render::way).collect();
+        let authorizer = Authorizer(&self.exchange);
+        let (may, acts) = futures::try_join!(authorizer.may(by, right), authorizer.may_any(by, ways))?;
+        Ok(Answer::Decider(DeciderSeen { may, acts_as_requester: acts }))
     }
 
     async fn read_namespace(&self, name: &str) -> Result<Answer, Failure> {

@@ -1,5 +1,6 @@
 //! The API server: what is read, what is written, and whether an object is ours.
 
+pub mod authorizer;
 pub mod client;
 pub mod consumers;
 pub mod election;

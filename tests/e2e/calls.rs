@@ -144,7 +144,8 @@ fn an_agreed_lease_costs_the_floor_and_the_questions_about_who_agreed() {
             ["create jobs", "create rolebindings", "create rolebindings", "create roles", "create serviceaccounts"];
         // May the requester still lease, may the decider approve; could he impersonate the requester (in two ways) or sign for him?
         let questions = ["create subjectaccessreviews"; 5];
-        let expected = [&floor[..], &questions, &["get roles", "update credentialleases/status"]].concat();
+        // And one whether it is ready, and so knows what it says no to.
+        let expected = [&floor[..], &questions, &["get ", "get roles", "update credentialleases/status"]].concat();
         ensure!(issued == expected, "to issue: {issued:#?}");
         lab.stop().await
     });
