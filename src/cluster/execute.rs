@@ -252,7 +252,13 @@ impl Execute {
     async fn confirm(&self, seen: &Observed, child: &Child, id: &ObjectId) -> Result<Answer, Failure> {
         let path = paths::child_path(child, &id.namespace, Some(&id.name));
         let reply = self.exchange.send(Ask::new(Method::GET, path).metadata()).await?;
-        if reply.code == StatusCode::NOT_FOUND {
+        // With a namespace our rights in it go, too.
+        let gone = match reply.code {
+            StatusCode::NOT_FOUND => true,
+            StatusCode::FORBIDDEN => matches!(self.read_namespace(&id.namespace).await?, Answer::Namespace(None)),
+            _ => false,
+        };
+        if gone {
             return Ok(Answer::Absent);
         }
         let metadata = reply.decode::<Partial>()?.metadata;
