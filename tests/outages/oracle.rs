@@ -40,11 +40,6 @@ pub struct World {
 }
 
 impl World {
-    /// How many leases are in this phase.
-    pub fn count(&self, phase: Phase) -> usize {
-        self.leases.iter().filter(|lease| status(lease).phase == Some(phase)).count()
-    }
-
     /// How many leases were ever issued.
     pub fn issued(&self) -> usize {
         self.leases.iter().filter(|lease| status(lease).issue_time.is_some()).count()

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use jiff::Timestamp;
-use leasehold::api::reasons::Phase;
+use kube::ResourceExt;
+use leasehold::api::{condition::ConditionStatus, reasons::Phase};
 use leasehold_harness::{Component, Look, Options, eventually_seeing};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -107,8 +108,15 @@ impl Traffic {
         scene.say(format!("all over: {}, {issued} of {} were issued", tell(&world), self.count));
         scene.must(world.leases.len() == self.count, || format!("{} leases are there", world.leases.len()));
         scene.must(issued * 2 >= self.count, || format!("only {issued} were issued: this shows little"));
-        let strange = world.count(Phase::Failed) + world.count(Phase::Denied) + world.count(Phase::Revoked);
-        scene.must(strange == 0, || format!("{strange} leases ended otherwise than by time: {}", tell(&world)));
+        for lease in &world.leases {
+            let status = oracle::status(lease);
+            let strange = matches!(status.phase, Some(Phase::Failed | Phase::Denied | Phase::Revoked));
+            scene.must(!strange, || {
+                let said = status.conditions.iter().filter(|c| c.status == ConditionStatus::False);
+                let said: Vec<_> = said.map(|c| format!("{}: {}", c.reason, c.message)).collect();
+                format!("{} ended otherwise than by time: {:?} {said:?}", lease.name_any(), status.end_reason)
+            });
+        }
         oracle::stories(scene, &world);
         lab.plane.audit().settled().await;
         let accounts = oracle::accounts(scene, &lab.plane.audit().since_start()?);
