@@ -1,7 +1,7 @@
 //! What somebody may do, as the API server's authorizer says once it can know.
 
 use futures::future::try_join_all;
-use http::Method;
+use http::{Method, StatusCode};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview};
 
 use super::{
@@ -53,12 +53,12 @@ impl Authorizer<'_> {
 
     async fn is_ready(&self) -> Result<(), Failure> {
         let reply = self.0.send(Ask::new(Method::GET, "/readyz")).await?;
-        // Clusters that let nobody ask are told by nothing when they know.
-        if reply.code.is_server_error() || reply.failure().class == Class::Throttled {
-            let why = "the API server is not ready, and may not know yet who may do what";
-            return Err(Failure { message: why.into(), class: Class::Transient, ..reply.failure() });
+        // Where we may not ask, nothing tells.
+        if reply.code.is_success() || reply.code == StatusCode::FORBIDDEN {
+            return Ok(());
         }
-        Ok(())
+        let why = "the API server is not ready, and may not know yet who may do what";
+        Err(Failure { message: why.into(), class: Class::Transient, ..reply.failure() })
     }
 }
 
@@ -77,19 +77,20 @@ mod tests {
 
     use super::*;
 
-    /// An API server that knows nobody's rights until it was asked `unready` times whether it is ready; `readyz` is its last word.
-    fn server(unready: usize, readyz: u16) -> Exchange {
+    /// An API server that knows nobody's rights until it was asked once whether it is ready, and answers that with `readyz`; after that
+    /// it is ready, and `allows`.
+    fn server(readyz: u16, allows: bool) -> Exchange {
         let asked = Arc::new(AtomicUsize::new(0));
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let knows = asked.load(Ordering::Relaxed) >= unready;
+            let knows = asked.load(Ordering::Relaxed) > 0;
             let is_readyz = request.uri().path() == "/readyz";
             asked.fetch_add(usize::from(is_readyz), Ordering::Relaxed);
             let status = match (is_readyz, knows) {
-                (true, false) => 500,
-                (true, true) => readyz,
+                (true, false) => readyz,
+                (true, true) => 200,
                 (false, _) => 201,
             };
-            let body = json!({"spec": {}, "status": {"allowed": knows && unready > 0}}).to_string().into_bytes();
+            let body = json!({"spec": {}, "status": {"allowed": knows && allows}}).to_string().into_bytes();
             std::future::ready(Ok::<_, std::convert::Infallible>(
                 Response::builder().status(status).body(kube::client::Body::from(body)).unwrap(),
             ))
@@ -100,19 +101,24 @@ mod tests {
     #[tokio::test]
     async fn no_is_believed_only_of_an_api_server_that_is_ready() {
         let (by, right) = (Identity::default(), ResourceAttributes::default());
-        let begun = server(1, 200);
+        let begun = server(500, true);
         let early = Authorizer(&begun);
         assert_eq!(early.may(&by, right.clone()).await.unwrap_err().class, Class::Transient);
         assert!(early.may(&by, right.clone()).await.unwrap(), "once it is ready");
 
-        let begun = server(1, 200);
+        let begun = server(500, true);
         let early = Authorizer(&begun);
         assert_eq!(early.may_any(&by, vec![right.clone()]).await.unwrap_err().class, Class::Transient);
         assert!(early.may_any(&by, vec![right.clone()]).await.unwrap(), "once it is ready");
 
         for readyz in [200, 403] {
-            let ready = server(0, readyz);
-            assert!(!Authorizer(&ready).may(&by, right.clone()).await.unwrap(), "{readyz}");
+            let knows_since = server(readyz, true);
+            assert!(
+                Authorizer(&knows_since).may(&by, right.clone()).await.unwrap(),
+                "what was said before does not count"
+            );
+            let refuses = server(readyz, false);
+            assert!(!Authorizer(&refuses).may(&by, right.clone()).await.unwrap(), "{readyz}");
         }
     }
 }

@@ -39,7 +39,7 @@ use support::Lab;
 
 /// Leases side by side: two for each flow. What a round waits for is time that has to pass, mostly.
 const WIDTH: usize = 2 * Flow::ALL.len();
-/// The same where everything is tried, and places for so many are worth their making: more than that, and two cores are late.
+/// The same where everything is tried, and places for so many are worth their making.
 const FULL_WIDTH: usize = 3 * WIDTH;
 /// Plans of a bounded run beside those of the weathers, if there is time for them.
 const BOUNDED: usize = 126;
