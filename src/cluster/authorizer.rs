@@ -51,7 +51,11 @@ impl Authorizer<'_> {
         Ok(review.status.ok_or_else(missing)?.allowed)
     }
 
-    async fn is_ready(&self) -> Result<(), Failure> {
+    /// Whether a no of the API server's authorizer counts.
+    ///
+    /// # Errors
+    /// If the API server does not answer, or is not ready.
+    pub async fn is_ready(&self) -> Result<(), Failure> {
         let reply = self.0.send(Ask::new(Method::GET, "/readyz")).await?;
         // Where we may not ask, nothing tells.
         if reply.code.is_success() || reply.code == StatusCode::FORBIDDEN {

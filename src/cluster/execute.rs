@@ -321,6 +321,12 @@ impl Execute {
         match reply.code {
             StatusCode::NOT_FOUND => return Ok(Answer::Absent),
             StatusCode::FORBIDDEN if is_strangers_secret(&reply) => return Ok(Answer::Stranger),
+            StatusCode::FORBIDDEN if seen.memory.end.is_some() && lacks_the_right(&reply) => {
+                // Who may not write Secrets there has made none; only where the right was taken away since, one stays that its
+                // lease takes along when it goes.
+                Authorizer(&self.exchange).is_ready().await?;
+                return Ok(Answer::Absent);
+            }
             _ => {}
         }
         let metadata = reply.decode::<Partial>()?.metadata;
@@ -332,7 +338,8 @@ impl Execute {
             .iter()
             .flatten()
             .any(|entry| entry.manager.as_deref().is_some_and(|manager| manager != names::MANAGER));
-        if foreign { Ok(Answer::Touched) } else { present(&metadata) }
+        let Some(id) = fence::identity(&metadata) else { return Err(transient("the answer names no object")) };
+        Ok(if foreign { Answer::Touched(id) } else { Answer::Present(id) })
     }
 
     async fn mint(&self, seen: &Observed, account: &ObjectId, now: Time) -> Result<Answer, Failure> {
@@ -430,6 +437,12 @@ pub(super) fn is_strangers_secret(reply: &Reply) -> bool {
     reply.failure().message.contains("leasehold-secret-self-limit")
 }
 
+/// Whether the authorizer said no, and not an admission policy or webhook (`forbiddenMessage`,
+/// staging/src/k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go).
+fn lacks_the_right(reply: &Reply) -> bool {
+    reply.failure().message.contains("cannot patch resource")
+}
+
 fn present(metadata: &ObjectMeta) -> Result<Answer, Failure> {
     fence::identity(metadata).map(Answer::Present).ok_or_else(|| transient("the answer names no object"))
 }
@@ -454,3 +467,7 @@ fn transient(message: &str) -> Failure {
 fn conflict(message: String) -> Failure {
     Failure::new(Class::Conflict, message)
 }
+
+#[cfg(test)]
+#[path = "execute_tests.rs"]
+mod tests;

@@ -84,7 +84,7 @@ pub enum Answer {
     /// An object that is not ours has the name.
     Stranger,
     /// The Secret is there but somebody else has written to it.
-    Touched,
+    Touched(ObjectId),
     /// A token was minted; it stays with the executor.
     Token(TokenFacts),
     /// The API server knows the token (true), or does not.

@@ -46,7 +46,13 @@ pub fn learn(seen: &mut Observed, call: Call, answer: Answer, now: Time) {
         (Call::Find(child), Answer::Outdated(id)) => {
             seen.children.insert(child.clone(), Known::Present(id));
         }
-        (Call::Find(child), Answer::Stranger | Answer::Absent | Answer::Touched) => missing(seen, child.clone(), now),
+        // What an ended lease has delivered goes, whoever has written to it since.
+        (Call::Find(child), Answer::Touched(id)) if seen.memory.end.is_some() => {
+            present(seen, child.clone(), id, true, now)
+        }
+        (Call::Find(child), Answer::Stranger | Answer::Absent | Answer::Touched(_)) => {
+            missing(seen, child.clone(), now)
+        }
         (Call::Inspect { child, id }, Answer::Present(_)) => {
             seen.claims.retain(|(_, claim)| claim.uid != id.uid);
             seen.strays.push((child.clone(), id.clone()));
@@ -181,6 +187,7 @@ fn present(seen: &mut Observed, child: Child, id: ObjectId, looked_at: bool, now
                 seen.memory.secret = Some(Known::Present(id.clone()));
             }
             seen.memory.secret_seen = Some(now);
+            seen.memory.delivered = true;
         }
         _ => {}
     }
@@ -189,11 +196,15 @@ fn present(seen: &mut Observed, child: Child, id: ObjectId, looked_at: bool, now
 
 /// It was looked for and is not there, or is no longer what was delivered.
 fn missing(seen: &mut Observed, child: Child, now: Time) {
-    if child == Child::Secret && seen.issued() && seen.lease.status.end_time.is_none() {
+    if child == Child::Secret && seen.issued() && seen.memory.end.is_none() {
         // What is there now is still taken down if it is what the status names: the deletion carries its UID.
         seen.memory.secret = Some(Known::Absent);
         seen.memory.secret_seen = Some(now);
         return;
+    }
+    if child == Child::Secret && seen.memory.end.is_some() {
+        // None is made any more: it need not be looked for again.
+        seen.memory.secret = Some(Known::Absent);
     }
     seen.children.insert(child, Known::Absent);
 }

@@ -51,4 +51,4 @@ mod recorded_tests;
 #[cfg(test)]
 mod workflow_tests;
 #[cfg(any(test, fuzzing))]
-mod world;
+pub(crate) mod world;

@@ -114,6 +114,12 @@ impl LeaseSeen {
     pub fn is_new(&self) -> bool {
         self.is_asked_for() && self.status.request.is_none()
     }
+
+    /// Whether it has a Secret of its own for its token: that of a standing credential is its lifecycle's.
+    #[must_use]
+    pub fn delivers(&self) -> bool {
+        self.spec.as_ref().is_some_and(|s| s.delivery.kind == DeliveryType::Secret && s.standing_ref.is_none())
+    }
 }
 
 /// The lifecycle a lease refers to.
@@ -212,6 +218,8 @@ pub struct Memory {
     pub refused: bool,
     /// The delivered Secret, before a status has it.
     pub secret: Option<Known>,
+    /// A Secret of the lease was seen or made: a token was in it, also if no account and no status tells of one.
+    pub delivered: bool,
     /// The Secret that the status names was deleted, and the status does not tell yet.
     pub secret_deleted: bool,
     /// When the Secret was last looked at.
@@ -526,9 +534,6 @@ pub fn secret_known(lease: &LeaseSeen, memory: &Memory, has_account: bool) -> Op
     if let Some(known) = &memory.secret {
         return Some(known.clone());
     }
-    // The Secret of a standing credential is its lifecycle's, not the lease's.
-    let delivers =
-        lease.spec.as_ref().is_some_and(|s| s.delivery.kind == DeliveryType::Secret && s.standing_ref.is_none());
     // An earlier process may have delivered and died before it could say so.
-    (delivers && has_account).then_some(Known::Unknown)
+    (lease.delivers() && has_account).then_some(Known::Unknown)
 }

@@ -1,5 +1,8 @@
 //! What was recorded of a lease's objects and no watch has. Whether it is gone is asked of the API server itself: a list may
 //! come from one that lags, or from the past, and an absence there says nothing.
+//!
+//! And what nothing records: an operator that died between making the Secret and its one status write, and whose successor came
+//! when the backstop had taken the account, leaves a Secret that only its name leads to.
 
 use super::{
     call::Call,
@@ -48,6 +51,16 @@ pub fn unconfirmed(seen: &Observed) -> Vec<(Child, ObjectId)> {
 #[must_use]
 pub fn questions(seen: &Observed) -> Vec<Call> {
     unconfirmed(seen).into_iter().map(|(child, id)| Call::Confirm { child, id }).collect()
+}
+
+/// Whether the lease, now that it ends, may have a Secret of which nothing tells.
+#[must_use]
+pub fn secret_is_unknown(seen: &Observed) -> bool {
+    let lease = &seen.lease;
+    lease.delivers()
+        && !seen.children.contains_key(&Child::Secret)
+        && lease.status.credential.as_ref().is_none_or(|c| c.secret.is_none())
+        && !lease.status.phase.is_some_and(Phase::is_final)
 }
 
 /// The first of the recorded objects that is gone, or being deleted, as the API server itself has said.

@@ -1,5 +1,7 @@
 //! A watch that lacks what is there, as after a list from the past: it ends nothing, and hides nothing from an end.
 
+use serde_json::json;
+
 use super::{
     agenda::Lane,
     call::{Answer, Call, Class, Next},
@@ -9,7 +11,7 @@ use super::{
     observed::{Child, Memory, Observed},
     world::World,
 };
-use crate::api::reasons::{EndReason, Phase};
+use crate::api::reasons::{EndReason, Evidence, Phase};
 
 fn binding() -> Child {
     Child::Binding("a".into())
@@ -144,4 +146,74 @@ fn an_object_that_nobody_can_be_asked_about_stops_nothing_else() {
     memory.control = super::observed::Control::NotAsked;
     _ = (world.visits(&mut memory, Lane::Issue), world.visits(&mut memory, Lane::End));
     assert!(confirms(&world) > 0 && world.calls.contains(&Call::ReviewToken), "{:?}", world.calls);
+}
+
+/// A lease whose operator died between making the Secret and its one status write, and whose account the backstop has taken since.
+fn with_a_secret_that_nothing_tells_of(audiences: &[&'static str]) -> World {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    world.audiences = audiences.to_vec();
+    (world.ttl, world.token_millis) = (Some("1h"), 3_600_000);
+    world.lifecycle.as_mut().unwrap()["terms"]["audiences"] = json!(audiences);
+    world.run(&mut memory, |w| w.objects.contains_key(&Child::Secret));
+    assert_eq!((world.status.issue_time, world.status.end_time), (None, None));
+    world.objects.retain(|child, _| !matches!(child, Child::Account | Child::Job));
+    world.now += 3_600_000;
+    world.calls.clear();
+    world
+}
+
+fn looks(world: &World) -> usize {
+    world.calls.iter().filter(|call| **call == Call::Find(Child::Secret)).count()
+}
+
+#[test]
+fn a_secret_that_nothing_tells_of_is_looked_for_once_at_the_end() {
+    for (audiences, evidence) in
+        [(&[][..], Evidence::AccountGoneAndWaited), (&["elsewhere"], Evidence::AccountGoneAndExpired)]
+    {
+        let mut world = with_a_secret_that_nothing_tells_of(audiences);
+        world.run(&mut Memory::default(), is_over);
+        assert!(world.ours().is_empty(), "{:?}", world.objects);
+        assert_eq!(looks(&world), 1, "{:?}", world.calls);
+        let credential = world.status.credential.clone().unwrap();
+        assert_eq!(credential.evidence, Some(evidence), "a token was in it");
+        assert!(credential.revocation_time < credential.verified_time);
+    }
+}
+
+#[test]
+fn what_was_found_of_a_secret_is_proven_by_whoever_comes_next() {
+    let mut world = with_a_secret_that_nothing_tells_of(&[]);
+    world.run(&mut Memory::default(), |w| w.status.credential.is_some());
+    assert!(!is_over(&world) && world.ours().is_empty());
+    world.run(&mut Memory::default(), is_over);
+    assert_eq!(world.status.credential.unwrap().evidence, Some(Evidence::AccountGoneAndWaited));
+}
+
+#[test]
+fn a_lease_is_not_over_before_it_is_known_whether_it_left_a_secret() {
+    let mut world = with_a_secret_that_nothing_tells_of(&[]);
+    world.broken.push((|call| *call == Call::Find(Child::Secret), Class::Forbidden));
+    let mut memory = Memory::default();
+    for _ in 0..5 {
+        _ = world.visits(&mut memory, Lane::Retry);
+        world.now += 60_000;
+    }
+    assert!(!is_over(&world) && looks(&world) >= 5, "{:?}", world.status.phase);
+    let reconciling = world.status.conditions.iter().find(|c| c.kind == "Reconciling").unwrap();
+    assert!(reconciling.message.contains("no credential is known of") && reconciling.message.contains("Secret"));
+    world.broken.clear();
+    world.run(&mut memory, is_over);
+    assert!(world.ours().is_empty(), "{:?}", world.objects);
+}
+
+#[test]
+fn a_request_that_was_refused_is_looked_after_once() {
+    let (mut world, mut memory) = (World::new("Secret"), Memory::default());
+    world.may_lease = false;
+    world.run(&mut memory, is_over);
+    assert_eq!((world.status.end_reason, looks(&world)), (Some(EndReason::Denied), 1));
+    world.calls.clear();
+    _ = world.visits(&mut Memory::default(), Lane::End);
+    assert_eq!(looks(&world), 0, "its status tells");
 }

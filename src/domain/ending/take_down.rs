@@ -25,7 +25,6 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
     if !calls.is_empty() {
         return Next::Do(Lane::End, calls);
     }
-    let clean = left(seen).is_empty() && recorded::unconfirmed(seen).is_empty();
     if !account_gone(seen) {
         return write(
             seen,
@@ -34,8 +33,20 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
             Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
         );
     }
+    // Looked for where no account is left that it could be good for: no end waits for it.
+    let secret = recorded::secret_is_unknown(seen).then_some(Call::Find(Child::Secret));
+    if let [look] = untried(secret.into_iter().collect()).as_slice() {
+        return Next::Do(Lane::Retry, vec![look.clone()]);
+    }
+    let clean = left(seen).is_empty() && recorded::unconfirmed(seen).is_empty() && !recorded::secret_is_unknown(seen);
     let made = seen.memory.account.is_some()
-        || seen.lease.status.credential.as_ref().is_some_and(|c| c.service_account.is_some());
+        || seen.memory.delivered
+        || seen
+            .lease
+            .status
+            .credential
+            .as_ref()
+            .is_some_and(|c| c.service_account.is_some() || c.revocation_time.is_some());
     let revoked_at = seen.lease.status.credential.as_ref().and_then(|c| c.revocation_time);
     let Some(revoked_at) = revoked_at.or_else(|| (!made).then_some(now)) else {
         return write(

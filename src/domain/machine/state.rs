@@ -100,7 +100,7 @@ impl State {
         }
         if let Some(call) = self.call() {
             turns.extend(turn::CLASSES.map(Turn::Fails));
-            turns.extend([Turn::AnswerLost, Turn::DiesBefore, Turn::DiesAfter, Turn::DiesAfterAll]);
+            turns.extend([Turn::AnswerLost, Turn::DiesBefore, Turn::DiesAfter, Turn::DiesAfterAll, Turn::StaysAway]);
             turns.extend(turn::unhoped(call).into_iter().map(Turn::Says));
         }
         turns.extend(self.events().into_iter().map(Turn::Happens));
@@ -168,14 +168,25 @@ impl State {
                 state.die();
             }
             Turn::DiesAfterAll => {
-                if let Next::Do(_, calls) = &self.next {
-                    calls.iter().for_each(|call| _ = state.world.apply(call));
-                }
+                state.apply_all();
+                state.die();
+            }
+            Turn::StaysAway => {
+                state.apply_all();
+                state.world.objects.retain(|child, (_, ours)| !*ours || !matches!(child, Child::Job | Child::Account));
+                let deadline = state.seen.deadline().map_or(START + 60_000, Time::as_millis);
+                state.world.now = state.world.now.max(deadline);
                 state.die();
             }
             Turn::Happens(event) => state.happens(event),
         }
         state
+    }
+
+    fn apply_all(&mut self) {
+        if let Next::Do(_, calls) = &self.next {
+            calls.iter().for_each(|call| _ = self.world.apply(call));
+        }
     }
 
     fn failed(class: Class) -> Answer {

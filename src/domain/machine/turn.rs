@@ -22,6 +22,8 @@ pub enum Turn {
     DiesAfter,
     /// The process dies when this call and those that were made with it were carried out.
     DiesAfterAll,
+    /// The same, and no other begins before the lease's time is up and the backstop has taken the account.
+    StaysAway,
     /// The call is answered, but not with what was hoped for.
     Says(Unhoped),
     /// Somebody does something, and the lease is visited anew.
@@ -87,7 +89,10 @@ pub fn answer(unhoped: Unhoped, call: &Call, world: &World) -> Answer {
         Unhoped::RoleGone => Answer::Role(None),
         Unhoped::RoleWidened => Answer::Role(Some(RoleSeen { uid: "role".into(), rules: vec![rule(&["*"])] })),
         Unhoped::Otherwise => Answer::Reviewed(world.live_tokens() == 0),
-        Unhoped::Touched => Answer::Touched,
+        Unhoped::Touched => match world.objects.get(&Child::Secret) {
+            Some((id, true)) => Answer::Touched(id.clone()),
+            _ => Answer::Absent,
+        },
     }
 }
 
