@@ -400,7 +400,7 @@ mod tests {
 
     /// How long it takes to follow these events, and whether the list is complete then.
     async fn followed(events: Vec<Event<Sparse<Job>>>) -> (Duration, bool) {
-        let (audit, _) = Audit::to(std::io::sink());
+        let (audit, _) = Audit::to(std::io::sink()).unwrap();
         let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
         let source = Source::Children(Kind::Job);
         let (visits, lifecycles, standing) =

@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::api::{names::LeaseUid, status::Record};
 
@@ -55,8 +56,8 @@ struct Lease<'a> {
 #[derive(Clone)]
 pub struct Audit(mpsc::Sender<Vec<u8>>);
 
-/// The writing end; dropping every [`Audit`] and joining this says that every line is out.
-pub struct Writer(std::thread::JoinHandle<()>);
+/// The writing end; dropping every [`Audit`] and waiting for this says that every line is out.
+pub struct Writer(oneshot::Receiver<()>);
 
 /// Writes all of it, and tries for a while.
 fn write(out: &mut impl Write, text: &[u8]) -> std::io::Result<()> {
@@ -84,9 +85,13 @@ fn write(out: &mut impl Write, text: &[u8]) -> std::io::Result<()> {
 
 impl Audit {
     /// A stream into `out`.
-    pub fn to(mut out: impl Write + Send + 'static) -> (Self, Writer) {
+    ///
+    /// # Errors
+    /// If the machine has no room for one thread more.
+    pub fn to(mut out: impl Write + Send + 'static) -> std::io::Result<(Self, Writer)> {
         let (sender, lines) = mpsc::channel::<Vec<u8>>();
-        let writer = std::thread::spawn(move || {
+        let (ended, writer) = oneshot::channel();
+        std::thread::Builder::new().name("audit".into()).spawn(move || {
             let mut cut = vec![];
             while let Ok(first) = lines.recv() {
                 // What waits is written at once: a replica that begins to lead tells tens of thousands of lines.
@@ -104,8 +109,9 @@ impl Audit {
                     cut = b"\n".to_vec();
                 }
             }
-        });
-        (Self(sender), Writer(writer))
+            _ = ended.send(());
+        })?;
+        Ok((Self(sender), Writer(writer)))
     }
 
     /// Tells one record.
@@ -126,9 +132,9 @@ impl Audit {
 
 impl Writer {
     /// Waits until every line is out. Every [`Audit`] must be dropped first.
-    pub fn finish(self) {
-        if self.0.join().is_err() {
-            tracing::error!("the audit stream's writer died");
+    pub async fn finish(self) {
+        if self.0.await.is_err() {
+            tracing::error!("the audit stream's writer died, and may have lost its last lines");
         }
     }
 }
@@ -186,10 +192,10 @@ mod tests {
         assert!(write(&mut Failing(TRIES, sender), b"a line\n").is_err());
     }
 
-    #[test]
-    fn lines_that_wait_for_a_slow_reader_are_written_at_once_and_in_order() {
+    #[tokio::test]
+    async fn lines_that_wait_for_a_slow_reader_are_written_at_once_and_in_order() {
         let ((asked, writes), (go, let_go)) = (mpsc::channel(), mpsc::channel());
-        let (audit, writer) = Audit::to(Slow { asked, let_go });
+        let (audit, writer) = Audit::to(Slow { asked, let_go }).unwrap();
         let uid = LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap();
         let tell = |seq: i64| {
             let record =
@@ -216,6 +222,6 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(written(), (2..=9).map(serde_json::Value::from).collect::<Vec<_>>());
         drop((audit, go));
-        writer.finish();
+        writer.finish().await;
     }
 }

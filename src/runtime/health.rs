@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn whoever_asks_again_and_again_has_everything_counted_four_times_a_second() {
-        let (audit, _) = Audit::to(std::io::sink());
+        let (audit, _) = Audit::to(std::io::sink()).unwrap();
         let settings = Settings { retention_millis: 0, require_policy: false };
         let health = Health {
             clock: Clock::system(),

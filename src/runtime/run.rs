@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    audit::{Audit, Writer},
+    audit::Audit,
     clock::Clock,
     health,
     metrics::Metrics,
@@ -42,6 +42,8 @@ pub enum Error {
     Election(#[from] Unfit),
     #[error("the threads that evaluate rules cannot be started: {0}")]
     Evaluator(std::io::Error),
+    #[error("the thread that writes the audit stream cannot be started: {0}")]
+    Audit(std::io::Error),
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     /// Another replica leads, or may: this one stops at once, and stands by after its restart.
@@ -63,7 +65,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let (clock, metrics) = (Clock::system(), Metrics::new());
     let lead = if terms.is_some() { Lead::none(clock.clone()) } else { Lead::always(clock.clone()) };
     let cluster = client::connect(&clock, &metrics, &lead).await?;
-    let (audit, writer) = Audit::to(std::io::stdout());
+    let (audit, writer) = Audit::to(std::io::stdout()).map_err(Error::Audit)?;
     let (listen, identity, server) = (settings.listen, settings.identity(), cluster.server.clone());
     let basis = Basis {
         clock: clock.clone(),
@@ -96,7 +98,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         // Nothing writes any more.
         seat.give_back().await;
     }
-    tell_the_rest(writer).await;
+    writer.finish().await;
     ended
 }
 
@@ -154,12 +156,6 @@ async fn abandon(engine: JoinHandle<()>, why: impl Into<Error>) -> Result<(), Er
     // It was aborted, or had ended.
     _ = engine.await;
     Err(why)
-}
-
-async fn tell_the_rest(writer: Writer) {
-    tokio::task::spawn_blocking(move || writer.finish())
-        .await
-        .unwrap_or_else(|error| tracing::error!(%error, "the audit stream may have lost its last lines"));
 }
 
 fn stop_on_signals() -> Result<CancellationToken, Error> {

@@ -256,7 +256,7 @@ impl Parts {
 
     /// Tells what has not been told yet of what was seen. Only who still leads may.
     pub(super) async fn tell_everything(&self) {
-        tell_all(self.index.clone()).await;
+        self.index.tell_everything().await;
     }
 
     /// Ends every task at its next await.
@@ -273,12 +273,5 @@ async fn tell_everything(index: Arc<Index>) {
     while !index.unsynced().is_empty() && begun.elapsed() < LISTED_WITHIN {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tell_all(index).await;
-}
-
-async fn tell_all(index: Arc<Index>) {
-    let telling = tokio::task::spawn_blocking(move || index.tell_everything());
-    if let Err(error) = telling.await {
-        tracing::error!(%error, "the audit stream may lack records from before the start: this is a bug");
-    }
+    index.tell_everything().await;
 }

@@ -119,6 +119,8 @@ struct Inner {
     led: Option<Time>,
     /// What a watch tells of a lease goes into the audit stream: not before everything is listed, since ends go first.
     tells: bool,
+    /// Leases whose records from before that are still to be told.
+    untold: Vec<LeaseUid>,
     /// Leases that were deleted while this replica stood by, and when it was told.
     departed: VecDeque<(Instant, LeaseUid)>,
     /// The newest version of a lease that was seen or written.

@@ -16,6 +16,9 @@ use crate::{
 /// may be missing.
 const REPLAY_MILLIS: i64 = 3_600_000;
 
+/// Leases that are told of before others have their turn: a millisecond or less.
+pub(super) const TOLD_IN_A_TURN: usize = 16;
+
 impl Index {
     /// Records go into the audit stream as they become known: by our own answer, or by the watch if that was lost.
     pub(super) fn tell(&self, inner: &mut Inner, uid: &LeaseUid, status: Option<&CredentialLeaseStatus>) {
@@ -51,20 +54,36 @@ impl Index {
         }
     }
 
-    /// Tells what was seen so far, and from now on what comes; once, by who leads.
-    pub fn tell_everything(&self) {
-        let leases: Vec<LeaseUid> = {
-            let mut inner = self.inner();
-            if inner.tells || inner.led.is_none() {
-                return;
-            }
-            inner.tells = true;
-            inner.leases.keys().copied().collect()
-        };
-        for uid in leases {
-            // One at a time: visits go on meanwhile.
-            self.tell_kept(&mut self.inner(), &uid);
+    /// Tells what was seen so far, and from now on what comes; once, by who leads. Whoever asks for it again goes on with what the
+    /// one before has not told.
+    ///
+    /// Visits go on meanwhile. It needs no thread of its own: where memory is short there is none to be had.
+    pub async fn tell_everything(&self) {
+        self.begin_to_tell();
+        while self.tell_some() {
+            tokio::task::yield_now().await;
         }
+    }
+
+    fn begin_to_tell(&self) {
+        let mut inner = self.inner();
+        if !inner.tells && inner.led.is_some() {
+            inner.tells = true;
+            inner.untold = inner.leases.keys().copied().collect();
+        }
+    }
+
+    /// Whether there may be more.
+    fn tell_some(&self) -> bool {
+        for _ in 0..TOLD_IN_A_TURN {
+            let mut inner = self.inner();
+            let Some(uid) = inner.untold.pop() else {
+                inner.untold = vec![];
+                return false;
+            };
+            self.tell_kept(&mut inner, &uid);
+        }
+        true
     }
 
     /// Tells what was not told yet of a lease that is kept.

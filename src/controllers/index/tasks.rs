@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_task_that_has_ended_stays_so_whatever_comes_late() {
-        let (audit, _) = Audit::to(std::io::sink());
+        let (audit, _) = Audit::to(std::io::sink()).unwrap();
         let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
         let place: Place = (CompletionKind::Job, "ns".to_owned());
         let has_ended = |uid: &str, ended: bool| {

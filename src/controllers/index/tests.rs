@@ -3,6 +3,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt as _;
 use serde_json::json;
 
 use super::*;
@@ -25,7 +26,7 @@ fn uid() -> LeaseUid {
 
 /// An index of a process that has just started, and leads.
 fn started() -> Index {
-    let (audit, _) = Audit::to(std::io::sink());
+    let (audit, _) = Audit::to(std::io::sink()).unwrap();
     let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
     _ = index.lead(Time::from_millis(NOW));
     index
@@ -104,7 +105,7 @@ fn heard() -> (Index, Writer, Receiver<u8>) {
         }
     }
     let (told, heard) = channel();
-    let (audit, writer) = Audit::to(Told(told));
+    let (audit, writer) = Audit::to(Told(told)).unwrap();
     (Index::new(audit, Settings { retention_millis: 1, require_policy: false }), writer, heard)
 }
 
@@ -116,29 +117,29 @@ fn recorded(version: u64, records: usize) -> CredentialLease {
     lease(version, |lease| lease["status"]["history"] = history)
 }
 
-#[test]
-fn what_a_watch_tells_of_is_told_once_everything_is_listed_and_from_then_on_as_it_comes() {
+#[tokio::test]
+async fn what_a_watch_tells_of_is_told_once_everything_is_listed_and_from_then_on_as_it_comes() {
     let (index, writer, heard) = heard();
     let more = || heard.recv_timeout(Duration::from_millis(300)).is_ok();
     _ = index.lead(Time::from_millis(NOW + 1_000));
     _ = index.lease_applied(&recorded(7, 1));
     assert!(!more(), "ends go first");
-    index.tell_everything();
+    index.tell_everything().await;
     assert!(more());
     _ = index.lease_applied(&recorded(8, 2));
     assert!(more() && !more(), "each record once");
     drop(index);
-    writer.finish();
+    writer.finish().await;
 }
 
-#[test]
-fn a_lease_that_is_forgotten_before_everything_is_listed_takes_no_record_along() {
+#[tokio::test]
+async fn a_lease_that_is_forgotten_before_everything_is_listed_takes_no_record_along() {
     let (index, writer, heard) = heard();
     _ = index.lead(Time::from_millis(NOW + 1_000));
     _ = index.lease_applied(&recorded(7, 2));
     index.forget(&uid());
     drop(index);
-    writer.finish();
+    writer.finish().await;
     assert_eq!(heard.iter().count(), 2);
 }
 
@@ -198,15 +199,33 @@ fn a_deleted_lease_keeps_its_place_in_the_quotas_as_long_as_its_account() {
     assert_eq!(index.counters("ns", "lc").0, 0);
 }
 
-#[test]
-fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
+#[tokio::test]
+async fn who_is_stopped_while_it_tells_everything_tells_the_rest() {
+    let (index, writer, heard) = heard();
+    _ = index.lead(Time::from_millis(NOW + 1_000));
+    let leases = super::records::TOLD_IN_A_TURN + 1;
+    for n in 0..leases {
+        let mut one = recorded(7, 1);
+        one.metadata.name = Some(format!("l{n}"));
+        one.metadata.uid = Some(format!("{n:08x}-0000-4000-8000-000000000000"));
+        _ = index.lease_applied(&one);
+    }
+    assert!(index.tell_everything().now_or_never().is_none(), "others have their turn");
+    index.tell_everything().await;
+    drop(index);
+    writer.finish().await;
+    assert_eq!(heard.iter().count(), leases);
+}
+
+#[tokio::test]
+async fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads() {
     let (index, writer, heard) = heard();
     for source in SOURCES {
         index.list_begins(source);
         _ = index.list_ends(source);
     }
     _ = index.lease_applied(&recorded(7, 1));
-    index.tell_everything();
+    index.tell_everything().await;
     assert!(!index.leads() && index.unsynced().is_empty());
 
     let first = index.lead(Time::from_millis(NOW + 1_000));
@@ -218,10 +237,10 @@ fn a_replica_that_stands_by_tells_nothing_and_begins_with_the_ends_once_it_leads
         index.list_ends(source).visits.len()
     };
     assert_eq!(WRITTEN.map(end), [0, 1], "only then everything is woken");
-    index.tell_everything();
-    index.tell_everything();
+    index.tell_everything().await;
+    index.tell_everything().await;
     drop(index);
-    writer.finish();
+    writer.finish().await;
     assert_eq!(heard.iter().count(), 1, "each record once, and none before it led");
 }
 
@@ -526,7 +545,7 @@ fn a_lease_that_was_created_again_under_its_name_has_the_one_before_asked_for_an
 
 #[test]
 fn a_replica_has_led_since_it_took_over_and_not_since_it_began() {
-    let (audit, _) = Audit::to(std::io::sink());
+    let (audit, _) = Audit::to(std::io::sink()).unwrap();
     let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
     let at = |millis: i64| Time::from_millis(NOW + millis);
     assert_eq!(index.has_led(at(90_000)), 0, "it stands by");

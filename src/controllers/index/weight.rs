@@ -97,7 +97,7 @@ fn weighs(work: impl FnOnce()) -> u64 {
 
 #[test]
 fn a_resting_lease_costs_at_most_so_many_bytes() {
-    let (audit, _) = Audit::to(std::io::sink());
+    let (audit, _) = Audit::to(std::io::sink()).unwrap();
     let index = Index::new(audit, Settings { retention_millis: 1, require_policy: false });
     SOURCES.into_iter().for_each(|source| index.list_begins(source));
     let leases: Vec<CredentialLease> = (0..LEASES).map(lease).collect();
