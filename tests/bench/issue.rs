@@ -59,7 +59,7 @@ pub async fn soon(field: &Field) -> Result<Found> {
 }
 
 /// How often one lease alone is asked for in a repeat.
-const SINGLES: usize = 10;
+const SINGLES: usize = 100;
 
 /// B-2.
 pub async fn lives(field: &Field) -> Result<Found> {
