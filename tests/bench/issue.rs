@@ -22,8 +22,8 @@ pub async fn soon(field: &Field) -> Result<Found> {
     let sizes = &field.sizes;
     let how = format!(
         "Requests that nobody has to agree to, with delivery Secret, {:?} at once: from the answer to the request until a holder's \
-         read with the delivered token is answered 200. {} repeats; one at a time is asked for {} times in each.",
-        sizes.bursts, sizes.repeats, SINGLES
+         read with the delivered token is answered 200. {} repeats; again and again in each until there are {}.",
+        sizes.bursts, sizes.repeats, ASKED
     );
     let mut found = Found::new("B-1", "Agreed to usable", how);
     for repeat in 0..sizes.repeats {
@@ -34,7 +34,7 @@ pub async fn soon(field: &Field) -> Result<Found> {
                     field.burst(4).await?;
                     let mut bursts = vec![];
                     for &count in sizes.bursts {
-                        let times = if count == 1 { SINGLES } else { 1 };
+                        let times = ASKED.div_ceil(count);
                         let mut values = vec![];
                         for _ in 0..times {
                             values.extend(field.burst(count).await?);
@@ -58,8 +58,8 @@ pub async fn soon(field: &Field) -> Result<Found> {
     Ok(found)
 }
 
-/// How often one lease alone is asked for in a repeat.
-const SINGLES: usize = 100;
+/// How many leases are asked for in a repeat, however many of them at once.
+const ASKED: usize = 100;
 
 /// B-2.
 pub async fn lives(field: &Field) -> Result<Found> {
