@@ -1,11 +1,16 @@
 //! Kubernetes Events for people: they mirror what a status says, and are not the record.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until, timeout},
+};
 
 use crate::{
     api::{
@@ -20,21 +25,32 @@ use crate::{
 const QUEUE: usize = 1024;
 
 /// How long one event may take: the next ones wait behind it.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an event gives way: what holders wait for is mostly done by then, of a burst as well, and nobody reads sooner.
+const GIVES_WAY: Duration = Duration::from_secs(1);
 
 /// Tells people.
 #[derive(Clone)]
-pub struct Events(mpsc::Sender<(Event, ObjectReference)>);
+pub struct Events(mpsc::Sender<Told>);
+
+/// What is to be told of which lease, and from when on.
+struct Told {
+    event: Event,
+    lease: ObjectReference,
+    due: Instant,
+}
 
 impl Events {
     /// Writes through `client`, one at a time, on a task that ends when every clone is dropped.
     #[must_use]
     pub fn through(client: Client) -> Self {
-        let (sender, mut queue) = mpsc::channel::<(Event, ObjectReference)>(QUEUE);
+        let (sender, mut queue) = mpsc::channel::<Told>(QUEUE);
         let recorder = Recorder::new(client, Reporter { controller: "leasehold.dev/leasehold".into(), instance: None });
         tokio::spawn(async move {
-            while let Some((event, reference)) = queue.recv().await {
-                match tokio::time::timeout(PATIENCE, recorder.publish(&event, &reference)).await {
+            while let Some(Told { event, lease, due }) = queue.recv().await {
+                sleep_until(due).await;
+                match timeout(PATIENCE, recorder.publish(&event, &lease)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "an event could not be written"),
                     Err(_) => tracing::debug!("an event was not written in time"),
@@ -48,10 +64,11 @@ impl Events {
     pub fn tell(&self, lease: &LeaseSeen, status: &CredentialLeaseStatus) {
         let last = |s: &CredentialLeaseStatus| s.history.as_ref().and_then(|h| h.records.last()).map_or(0, |r| r.seq);
         let known = last(&lease.status);
+        let due = Instant::now() + GIVES_WAY;
         for record in
             status.history.iter().flat_map(|h| &h.records).filter(|r| r.seq > known && r.event != Happening::Requested)
         {
-            let reference = ObjectReference {
+            let lease = ObjectReference {
                 api_version: Some("leasehold.dev/v1alpha1".into()),
                 kind: Some("CredentialLease".into()),
                 namespace: Some(lease.namespace.clone()),
@@ -60,7 +77,7 @@ impl Events {
                 ..ObjectReference::default()
             };
             // A full queue: dropped, as said above.
-            _ = self.0.try_send((event(record), reference));
+            _ = self.0.try_send(Told { event: event(record), lease, due });
         }
     }
 }
