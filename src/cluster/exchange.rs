@@ -28,6 +28,7 @@ pub struct Exchange {
 }
 
 /// A request, before it is sent.
+#[derive(Clone)]
 pub struct Ask {
     method: Method,
     path: String,

@@ -38,6 +38,18 @@ pub const WIDTHS: (usize, usize, usize) = (8, 16, 4);
 /// How long a token may be remembered, and a little more: as long as the operator waits.
 pub const PROOF: Duration = Duration::from_millis(12_000);
 
+/// Has it repeat what may pass: without that it wants every call to succeed.
+pub const REPEATS: &str = "--repeats";
+
+fn repeats() -> bool {
+    std::env::args().any(|arg| arg == REPEATS)
+}
+
+/// A watch begins again by itself.
+fn watch_failed(error: &watcher::Error) {
+    println!("{}: watch: {error}", if repeats() { "again" } else { "failed" });
+}
+
 /// UIDs of what was made for a lease, by kind.
 type Made = HashMap<String, HashMap<&'static str, String>>;
 
@@ -59,6 +71,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Runs until it is killed.
 pub async fn run(templates: Templates) -> Result<()> {
     let (wire, client) = crate::wire::Wire::infer(false).await?;
+    let wire = if repeats() { wire.repeating() } else { wire };
     let raw = Arc::new(Raw {
         replay: Replay { wire, templates: Arc::new(templates) },
         made: Mutex::default(),
@@ -84,7 +97,7 @@ pub async fn run(templates: Templates) -> Result<()> {
             .for_each(move |decision| {
                 match decision {
                     Ok(decision) => spawn(end(raw.clone(), decision.spec.lease_ref.uid)),
-                    Err(error) => println!("failed: watch decisions: {error}"),
+                    Err(error) => watch_failed(&error),
                 }
                 std::future::ready(())
             })
@@ -96,7 +109,7 @@ pub async fn run(templates: Templates) -> Result<()> {
         match event {
             Ok(watcher::Event::Apply(lease) | watcher::Event::InitApply(lease)) => see(&raw, lease),
             Ok(watcher::Event::InitDone) => println!("ready"),
-            Err(error) => println!("failed: watch leases: {error}"),
+            Err(error) => watch_failed(&error),
             Ok(_) => {}
         }
     }
@@ -125,7 +138,7 @@ fn idle_watches(client: &Client) {
 fn drain<T: Send + 'static>(events: impl Stream<Item = watcher::Result<T>> + Send + 'static) {
     tokio::spawn(events.for_each(|event| {
         if let Err(error) = event {
-            println!("failed: watch: {error}");
+            watch_failed(&error);
         }
         std::future::ready(())
     }));

@@ -6,9 +6,12 @@ use anyhow::{Context, Result, anyhow};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
 use kube::{Client, Config};
-use leasehold::cluster::{
-    exchange::{Ask, Exchange},
-    paths::gone,
+use leasehold::{
+    cluster::{
+        exchange::{Ask, Exchange, Reply},
+        paths::gone,
+    },
+    domain::call::{Class, Failure},
 };
 use leasehold_harness::ControlPlane;
 use serde_json::Value;
@@ -16,13 +19,24 @@ use serde_json::Value;
 /// How long a yardstick waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a yardstick waits before it repeats what may pass, where the API server does not say.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// Sends requests and wants them to succeed.
 #[derive(Clone)]
-pub struct Wire(Exchange);
+pub struct Wire {
+    exchange: Exchange,
+    repeats: bool,
+}
 
 impl Wire {
     pub fn new(client: Client) -> Self {
-        Self(Exchange::new(client, DEADLINE))
+        Self { exchange: Exchange::new(client, DEADLINE), repeats: false }
+    }
+
+    /// Repeats what may pass, as soon as it may, until it has.
+    pub fn repeating(self) -> Self {
+        Self { repeats: true, ..self }
     }
 
     /// As `KUBECONFIG` says, as an executable of ours finds its cluster; `retries`: whether calls are repeated as kube does by default.
@@ -33,10 +47,24 @@ impl Wire {
         Ok((Self::new(client.clone()), client))
     }
 
+    async fn exchange(&self, ask: Ask) -> Result<Reply, Failure> {
+        loop {
+            let answer = self.exchange.send(ask.clone()).await;
+            let failure = match &answer {
+                Ok(reply) if reply.code.is_success() => return answer,
+                Ok(reply) => reply.failure(),
+                Err(failure) => failure.clone(),
+            };
+            if !self.repeats || !matches!(failure.class, Class::Throttled | Class::Transient) {
+                return answer;
+            }
+            tokio::time::sleep(failure.retry_after.unwrap_or(PAUSE)).await;
+        }
+    }
+
     /// Sends one request; the answer as JSON.
     pub async fn send(&self, ask: Ask) -> Result<Value> {
-        self.0
-            .send(ask)
+        self.exchange(ask)
             .await
             .and_then(|reply| reply.decode::<Value>())
             .map_err(|failure| anyhow!("{}: {}", failure.class.as_str(), failure.message))
@@ -53,7 +81,7 @@ impl Wire {
     /// Deletes the object with this UID; one that is gone already is what was wanted.
     pub async fn delete(&self, path: &str, uid: &str) -> Result<()> {
         let body = serde_json::json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}, "propagationPolicy": "Background"});
-        let reply = self.0.send(ask(Method::DELETE, path, &body)?).await;
+        let reply = self.exchange(ask(Method::DELETE, path, &body)?).await;
         let gone = reply.and_then(|reply| if reply.code.is_success() { Ok(()) } else { gone(&reply).map(drop) });
         gone.map_err(|failure| anyhow!("delete {path}: {}", failure.message))
     }
