@@ -22,7 +22,7 @@ pub async fn soon(field: &Field) -> Result<Found> {
     let sizes = &field.sizes;
     let how = format!(
         "Requests that nobody has to agree to, with delivery Secret, {:?} at once: from the answer to the request until a holder's \
-         read with the delivered token is answered 200. {} repeats; again and again in each until there are {}.",
+         read with the delivered token is answered 200. {} repeats; in each, bursts are repeated until {} leases were asked for.",
         sizes.bursts, sizes.repeats, ASKED
     );
     let mut found = Found::new("B-1", "Agreed to usable", how);

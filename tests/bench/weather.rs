@@ -17,8 +17,8 @@ pub async fn foul(field: &Field) -> Result<Found> {
     let how = format!(
         "The closed loop of B-2 through a proxy that lets every tenth call go wrong: answered 429 with Retry-After 1 s, answered 500, or \
          2 s late, in turn. The yardstick is the same through the proxy with nothing going wrong. {} lives each. R waits as long as it is \
-         asked to, and 100 ms after a 500: what is missing of its goodput nobody can have, since a life is as much longer as its calls \
-         are late.",
+         asked to, 100 ms after a 500, and has a place for every lease: what is missing of its goodput is what late calls add to a \
+         life.",
         sizes.lifecycles
     );
     let mut found = Found::new("B-10", "Foul weather", how);
@@ -59,7 +59,7 @@ fn line(found: &Found, what: &str, of: &str, unit: &str, goal: Goal) -> Line {
         Stat::Median.of(foul.iter().zip(fair).map(|(foul, fair)| foul / fair).collect())
     };
     let (ours, raw) = (ratio(Kind::Leasehold), ratio(Kind::Raw));
-    let met = match (goal.met(ours), goal.met(raw)) {
+    let met = match (goal.met(ours).filter(|_| !ours.is_nan()), goal.met(raw).filter(|_| !raw.is_nan())) {
         (Some(false), Some(false)) => Some(Met::OutOfReach),
         (met, _) => met.map(Met::of),
     };
