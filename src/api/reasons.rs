@@ -228,7 +228,7 @@ words! {
         NotRevocableOffline,
         /// Revoked: the lease is active.
         NotEnded,
-        /// Reconciling: something is left to delete although the credential is dead.
+        /// Reconciling: something is left to delete, or not known to be gone, although the credential is dead or none is known of.
         CleaningUp,
         /// RoleWidened, PolicyViolated: it was noticed, and the terms or the policy say to report it.
         Reported,

@@ -28,7 +28,6 @@ pub struct Exchange {
 }
 
 /// A request, before it is sent.
-#[derive(Clone)]
 pub struct Ask {
     method: Method,
     path: String,

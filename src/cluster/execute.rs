@@ -322,8 +322,8 @@ impl Execute {
             StatusCode::NOT_FOUND => return Ok(Answer::Absent),
             StatusCode::FORBIDDEN if is_strangers_secret(&reply) => return Ok(Answer::Stranger),
             StatusCode::FORBIDDEN if seen.memory.end.is_some() && lacks_the_right(&reply) => {
-                // Who may not write Secrets there has made none; only where the right was taken away since, one stays that its
-                // lease takes along when it goes.
+                // Nobody is kept waiting for a right that was never given. Where it was taken away since, a Secret may stay until its
+                // lease takes it along.
                 Authorizer(&self.exchange).is_ready().await?;
                 return Ok(Answer::Absent);
             }

@@ -42,7 +42,8 @@ struct Told {
 }
 
 impl Events {
-    /// Writes through `client`, one at a time, on a task that ends when every clone is dropped.
+    /// Writes through `client`, one at a time, on a task that ends when every clone is dropped. Nobody waits for it: what was told
+    /// in the last second before a stop is not written.
     #[must_use]
     pub fn through(client: Client) -> Self {
         let (sender, mut queue) = mpsc::channel::<Told>(QUEUE);

@@ -202,7 +202,8 @@ fn missing(seen: &mut Observed, child: Child, now: Time) {
         seen.memory.secret_seen = Some(now);
         return;
     }
-    if child == Child::Secret && seen.memory.end.is_some() {
+    let may_come = seen.learned.failed.iter().any(|(call, _)| *call == Call::Create(Child::Secret));
+    if child == Child::Secret && seen.memory.end.is_some() && !may_come {
         // None is made any more: it need not be looked for again.
         seen.memory.secret = Some(Known::Absent);
     }

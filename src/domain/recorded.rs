@@ -55,7 +55,7 @@ pub fn questions(seen: &Observed) -> Vec<Call> {
 
 /// Whether the lease, now that it ends, may have a Secret of which nothing tells.
 #[must_use]
-pub fn secret_is_unknown(seen: &Observed) -> bool {
+pub fn secret_is_untold(seen: &Observed) -> bool {
     let lease = &seen.lease;
     lease.delivers()
         && !seen.children.contains_key(&Child::Secret)

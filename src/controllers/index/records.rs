@@ -16,7 +16,7 @@ use crate::{
 /// may be missing.
 const REPLAY_MILLIS: i64 = 3_600_000;
 
-/// Leases that are told of before others have their turn: a millisecond or less.
+/// Leases that are told of before others have their turn.
 pub(super) const TOLD_IN_A_TURN: usize = 16;
 
 impl Index {

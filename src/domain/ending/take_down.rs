@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// RoleBindings first, then everything else at once; each is tried even if another fails; then the status; then the proof.
+/// RoleBindings first, then everything else at once; each is tried even if another fails; then the status; then the look for a
+/// Secret of which nothing tells; then the proof.
 #[must_use]
 pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
     let untried =
@@ -33,12 +34,6 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
             Next::Rest { wishes: vec![], backoff: Some(Lane::Retry) },
         );
     }
-    // Looked for where no account is left that it could be good for: no end waits for it.
-    let secret = recorded::secret_is_unknown(seen).then_some(Call::Find(Child::Secret));
-    if let [look] = untried(secret.into_iter().collect()).as_slice() {
-        return Next::Do(Lane::Retry, vec![look.clone()]);
-    }
-    let clean = left(seen).is_empty() && recorded::unconfirmed(seen).is_empty() && !recorded::secret_is_unknown(seen);
     let made = seen.memory.account.is_some()
         || seen.memory.delivered
         || seen
@@ -57,6 +52,12 @@ pub fn take_down(seen: &Observed, now: Time, end: &End) -> Next {
         );
     };
     // The authority is gone: from here on nothing is urgent, and other systems may take their time.
+    let look = Call::Find(Child::Secret);
+    let secret_is_untold = recorded::secret_is_untold(seen);
+    if secret_is_untold && seen.failure_of(&look).is_none() {
+        return Next::Do(Lane::Retry, vec![look]);
+    }
+    let clean = left(seen).is_empty() && recorded::unconfirmed(seen).is_empty() && !secret_is_untold;
     let mut wishes = match call_systems(seen, now, steps::back(seen, now)) {
         Ok(next) => return next,
         Err(wishes) => wishes,

@@ -8,7 +8,7 @@ use crate::{
         call::{Answer, Call, Next},
         decide::decide,
         observed::{Child, Known},
-        recorded::secret_is_unknown,
+        recorded::secret_is_untold,
         steps::{self, Part},
     },
 };
@@ -137,7 +137,7 @@ fn ending_waits_for_nothing(state: &State) {
         // An answer to one of several calls may have told of something new; it is decided on when all are answered.
         next => assert!(now.is_empty(), "{now:?} wait for {next:?}"),
     }
-    let undeleted = state.seen.children.iter().any(|entry| delete(entry).is_some()) || secret_is_unknown(&state.seen);
+    let undeleted = state.seen.children.iter().any(|entry| delete(entry).is_some()) || secret_is_untold(&state.seen);
     if let Next::Rest { wishes, backoff } = &state.next {
         assert!(!undeleted || backoff.is_some() || !wishes.is_empty(), "given up: {:?}", state.seen.children);
     }

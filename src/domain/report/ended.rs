@@ -234,7 +234,7 @@ pub fn concluded(
             .filter(|(_, k)| matches!(k, Known::Present(_) | Known::Unknown))
             .map(|(c, _)| learn::describe(c))
             .chain(recorded::unconfirmed(seen).iter().map(|(child, _)| learn::describe(child)))
-            .chain(recorded::secret_is_unknown(seen).then(|| learn::describe(&Child::Secret)))
+            .chain(recorded::secret_is_untold(seen).then(|| learn::describe(&Child::Secret)))
             .collect();
         let credential = if evidence.is_some() { "the credential is dead" } else { "no credential is known of" };
         let message = format!(
