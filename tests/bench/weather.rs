@@ -17,8 +17,8 @@ pub async fn foul(field: &Field) -> Result<Found> {
     let how = format!(
         "The closed loop of B-2 through a proxy that lets every tenth call go wrong: answered 429 with Retry-After 1 s, answered 500, or \
          2 s late, in turn. The yardstick is the same through the proxy with nothing going wrong. {} lives each. R waits as long as it is \
-         asked to, 100 ms after a 500, and has a place for every lease: what is missing of its goodput is what late calls add to a \
-         life.",
+         asked to, 100 ms after a 500, and has a place for every lease, which costs it \
+         throughput in fair weather already.",
         sizes.lifecycles
     );
     let mut found = Found::new("B-10", "Foul weather", how);
