@@ -12,11 +12,13 @@ use kube::client::Body;
 use serde_json::json;
 
 use super::*;
-use crate::api::reasons::EndReason;
-use crate::domain::{
-    ending::End,
-    observed::Memory,
-    world::{START, World},
+use crate::{
+    api::reasons::EndReason,
+    domain::{
+        ending::End,
+        observed::Memory,
+        world::{START, World},
+    },
 };
 
 /// What an API server answers to each path that has this text in it.

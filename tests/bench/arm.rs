@@ -48,7 +48,7 @@ pub fn executable() -> PathBuf {
 }
 
 impl Arm {
-    /// Starts one and waits for nothing. Leasehold's flags are the shipped ones, and `flags` after them; a yardstick's are `flags`.
+    /// Starts one and waits for nothing. Leasehold's flags are the shipped ones, and `flags` after them.
     pub fn launch(field: &Field, kind: Kind, kubeconfig: &std::path::Path, flags: &[&str]) -> Result<Self> {
         let label = field.next_label(kind.label());
         let address = format!("127.0.0.1:{}", free_port()?);
@@ -59,7 +59,6 @@ impl Arm {
         } else {
             let mut command = Command::new(std::env::current_exe()?);
             command.env("LEASEHOLD_BENCH_ARM", kind.label()).env("LEASEHOLD_BENCH_TEMPLATES", &field.templates_file);
-            command.args(flags);
             command
         };
         command.env("KUBECONFIG", kubeconfig);

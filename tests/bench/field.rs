@@ -240,7 +240,7 @@ impl Field {
         ]);
         stream::iter(paths)
             .map(|path| async move {
-                self.admin.send(|| Ok(Ask::new(Method::DELETE, path.clone()))).await.with_context(|| path)
+                self.admin.send(Ask::new(Method::DELETE, path.clone())).await.with_context(|| path)
             })
             .buffer_unordered(4)
             .try_for_each(|_| std::future::ready(Ok(())))

@@ -30,7 +30,7 @@ pub struct Line {
 pub enum Met {
     Yes,
     No,
-    /// Nor is that of R, which does only what cannot be left out: nothing could meet the goal in this run.
+    /// Nor is that of R, which does only what cannot be left out: this machine is too slow for the goal.
     OutOfReach,
 }
 

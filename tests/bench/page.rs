@@ -18,7 +18,7 @@ $ make bench
 
 Every figure is taken in turns with its yardstick, on one control plane that runs beside it on the same machine, so absolute values say as much about the machine as about Leasehold, and ratios say more. Leasehold is the release build with the flags it is shipped with, and acts with the rights it is shipped with.
 
-- **R**, the raw replay, makes exactly the calls that cannot be left out, as many at once as Leasehold, with bodies and statuses of the same content, and decides nothing. It is the upper bound: a goal that the table says is not met, nor by R, could be met by nothing in this run.
+- **R**, the raw replay, makes exactly the calls that cannot be left out, as many at once as Leasehold, with bodies and statuses of the same content, and decides nothing. It is the upper bound: a goal that the table says is not met, nor by R, is out of the reach of the machine.
 - **N**, the naive operator, makes the same calls from a kube-rs `Controller` with its defaults: whole objects in its caches, one queue, one call after the other.
 
 An observer that asks neither of them watches leases, Secrets and RoleBindings, and reads with the delivered tokens. A figure is the median of the repeats, with the least and the most in parentheses; p99 is the nearest rank, and with fewer than a hundred values the largest. A ratio is the median of the ratios of each repeat. How [others](comparison.md) compare that need a deployment of their own is told there.

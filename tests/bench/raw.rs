@@ -38,18 +38,6 @@ pub const WIDTHS: (usize, usize, usize) = (8, 16, 4);
 /// How long a token may be remembered, and a little more: as long as the operator waits.
 pub const PROOF: Duration = Duration::from_millis(12_000);
 
-/// Has it repeat what may pass, for as many leases at once as there are: without that it wants every call to succeed.
-pub const REPEATS: &str = "--repeats";
-
-fn repeats() -> bool {
-    std::env::args().any(|arg| arg == REPEATS)
-}
-
-/// A watch begins again by itself.
-fn watch_failed(of: &str, error: &watcher::Error) {
-    println!("{}: watch {of}: {error}", if repeats() { "again" } else { "failed" });
-}
-
 /// UIDs of what was made for a lease, by kind.
 type Made = HashMap<String, HashMap<&'static str, String>>;
 
@@ -71,21 +59,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Runs until it is killed.
 pub async fn run(templates: Templates) -> Result<()> {
     let (wire, client) = crate::wire::Wire::infer(false).await?;
-    // Who waits needs no place: Leasehold gives its own away meanwhile.
-    let (wire, widths) = if repeats() {
-        (wire.repeating(), (Semaphore::MAX_PERMITS, Semaphore::MAX_PERMITS, Semaphore::MAX_PERMITS))
-    } else {
-        (wire, WIDTHS)
-    };
     let raw = Arc::new(Raw {
         replay: Replay { wire, templates: Arc::new(templates) },
         made: Mutex::default(),
         live: Mutex::default(),
         begun: Mutex::default(),
         ended: Mutex::default(),
-        issue: Semaphore::new(widths.0),
-        end: Semaphore::new(widths.1),
-        prove: Semaphore::new(widths.2),
+        issue: Semaphore::new(WIDTHS.0),
+        end: Semaphore::new(WIDTHS.1),
+        prove: Semaphore::new(WIDTHS.2),
     });
     idle_watches(&client);
     let issuing = names::ISSUING_NAMESPACE;
@@ -102,7 +84,7 @@ pub async fn run(templates: Templates) -> Result<()> {
             .for_each(move |decision| {
                 match decision {
                     Ok(decision) => spawn(end(raw.clone(), decision.spec.lease_ref.uid)),
-                    Err(error) => watch_failed("decisions", &error),
+                    Err(error) => println!("failed: watch decisions: {error}"),
                 }
                 std::future::ready(())
             })
@@ -114,7 +96,7 @@ pub async fn run(templates: Templates) -> Result<()> {
         match event {
             Ok(watcher::Event::Apply(lease) | watcher::Event::InitApply(lease)) => see(&raw, lease),
             Ok(watcher::Event::InitDone) => println!("ready"),
-            Err(error) => watch_failed("leases", &error),
+            Err(error) => println!("failed: watch leases: {error}"),
             Ok(_) => {}
         }
     }
@@ -143,7 +125,7 @@ fn idle_watches(client: &Client) {
 fn drain<T: Send + 'static>(events: impl Stream<Item = watcher::Result<T>> + Send + 'static) {
     tokio::spawn(events.for_each(|event| {
         if let Err(error) = event {
-            watch_failed("objects", &error);
+            println!("failed: watch: {error}");
         }
         std::future::ready(())
     }));

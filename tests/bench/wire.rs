@@ -6,12 +6,9 @@ use anyhow::{Context, Result, anyhow};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::Method;
 use kube::{Client, Config};
-use leasehold::{
-    cluster::{
-        exchange::{Ask, Exchange, Reply},
-        paths::gone,
-    },
-    domain::call::{Class, Failure},
+use leasehold::cluster::{
+    exchange::{Ask, Exchange},
+    paths::gone,
 };
 use leasehold_harness::ControlPlane;
 use serde_json::Value;
@@ -19,24 +16,13 @@ use serde_json::Value;
 /// How long a yardstick waits for an answer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a yardstick waits before it repeats what may pass, where the API server does not say.
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// Sends requests and wants them to succeed.
 #[derive(Clone)]
-pub struct Wire {
-    exchange: Exchange,
-    repeats: bool,
-}
+pub struct Wire(Exchange);
 
 impl Wire {
     pub fn new(client: Client) -> Self {
-        Self { exchange: Exchange::new(client, DEADLINE), repeats: false }
-    }
-
-    /// Repeats what may pass, as soon as it may, until it has.
-    pub fn repeating(self) -> Self {
-        Self { repeats: true, ..self }
+        Self(Exchange::new(client, DEADLINE))
     }
 
     /// As `KUBECONFIG` says, as an executable of ours finds its cluster; `retries`: whether calls are repeated as kube does by default.
@@ -47,26 +33,11 @@ impl Wire {
         Ok((Self::new(client.clone()), client))
     }
 
-    /// What is answered in the end.
-    async fn settled(&self, ask: impl Fn() -> Result<Ask>) -> Result<Result<Reply, Failure>> {
-        loop {
-            let answer = self.exchange.send(ask()?).await;
-            let failure = match &answer {
-                Ok(reply) if reply.code.is_success() => return Ok(answer),
-                Ok(reply) => reply.failure(),
-                Err(failure) => failure.clone(),
-            };
-            if !self.repeats || !matches!(failure.class, Class::Throttled | Class::Transient) {
-                return Ok(answer);
-            }
-            tokio::time::sleep(failure.retry_after.unwrap_or(PAUSE)).await;
-        }
-    }
-
     /// Sends one request; the answer as JSON.
-    pub async fn send(&self, ask: impl Fn() -> Result<Ask>) -> Result<Value> {
-        self.settled(ask)
-            .await?
+    pub async fn send(&self, ask: Ask) -> Result<Value> {
+        self.0
+            .send(ask)
+            .await
             .and_then(|reply| reply.decode::<Value>())
             .map_err(|failure| anyhow!("{}: {}", failure.class.as_str(), failure.message))
     }
@@ -74,17 +45,15 @@ impl Wire {
     /// Creates an object and asks for its metadata only; its UID and resourceVersion.
     pub async fn create(&self, collection: &str, body: &Value) -> Result<(String, String)> {
         let path = format!("{collection}?fieldManager=leasehold");
-        let answer = self
-            .send(|| Ok(ask(Method::POST, &path, body)?.metadata()))
-            .await
-            .with_context(|| collection.to_owned())?;
+        let answer =
+            self.send(ask(Method::POST, path, body)?.metadata()).await.with_context(|| collection.to_owned())?;
         Ok((text(&answer["metadata"]["uid"]), text(&answer["metadata"]["resourceVersion"])))
     }
 
     /// Deletes the object with this UID; one that is gone already is what was wanted.
     pub async fn delete(&self, path: &str, uid: &str) -> Result<()> {
         let body = serde_json::json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}, "propagationPolicy": "Background"});
-        let reply = self.settled(|| ask(Method::DELETE, path, &body)).await?;
+        let reply = self.0.send(ask(Method::DELETE, path, &body)?).await;
         let gone = reply.and_then(|reply| if reply.code.is_success() { Ok(()) } else { gone(&reply).map(drop) });
         gone.map_err(|failure| anyhow!("delete {path}: {}", failure.message))
     }
@@ -93,17 +62,17 @@ impl Wire {
     pub async fn put_status(&self, path: &str, body: &Value) -> Result<String> {
         let path = format!("{path}/status?fieldManager=leasehold");
         let answer =
-            self.send(|| Ok(ask(Method::PUT, &path, body)?.metadata())).await.with_context(|| format!("put {path}"))?;
+            self.send(ask(Method::PUT, &path, body)?.metadata()).await.with_context(|| format!("put {path}"))?;
         Ok(text(&answer["metadata"]["resourceVersion"]))
     }
 
     /// Creates what answers a question.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        self.send(|| ask(Method::POST, path, body)).await.with_context(|| path.to_owned())
+        self.send(ask(Method::POST, path, body)?).await.with_context(|| path.to_owned())
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {
-        self.send(|| Ok(Ask::new(Method::GET, path))).await.with_context(|| path.to_owned())
+        self.send(Ask::new(Method::GET, path)).await.with_context(|| path.to_owned())
     }
 }
 
