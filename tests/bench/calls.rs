@@ -73,8 +73,8 @@ const FLOORS: [Floor; 2] = [
 pub async fn floor(field: &Field) -> Result<Found> {
     let how = "Calls of the operator's account in the API server's audit log for one lease with one grant, at issue and from its end to \
                its proof. The floor is what cannot be left out: issue 7 and 7, the question whether the requester may lease and, where \
-               there is a token to prove dead, its positive control; end and proof 7 and 7. Watches, Events, the leader's Lease and the \
-               probes of policies are counted apart."
+               there is a token to prove dead, its positive control; end and proof 7 and 7. Watches, lists, Events, the leader's Lease, the \
+               lifecycle's own status and the probes of policies are counted apart."
         .to_owned();
     let mut found = Found::new("B-7", "Calls of a lease", how);
     for floor in &FLOORS {

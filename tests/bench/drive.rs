@@ -59,7 +59,7 @@ impl Field {
     }
 
     /// Whole lives, one after the other in each of `width` places: asked for, used, ended by who asked, proven. How many a second
-    /// came to their proof, between the first and the last fifth of them.
+    /// came to their proof, from when the first of each place had until none was asked for any more: meanwhile every place is taken.
     pub async fn lives(&self, count: usize, width: usize) -> Result<f64> {
         let next = Arc::new(AtomicUsize::new(0));
         let askers = tokio::sync::Semaphore::new(ASKERS);
@@ -82,7 +82,7 @@ impl Field {
         };
         let mut ends: Vec<Instant> = try_join_all((0..width.min(count)).map(|_| place())).await?.concat();
         ends.sort();
-        let (first, last) = (ends.len() / 5, ends.len() * 4 / 5);
+        let (first, last) = (width.min(count / 3), count - width.min(count / 3));
         let took = ends[last].duration_since(ends[first]).as_secs_f64();
         #[allow(clippy::cast_precision_loss)]
         Ok((last - first) as f64 / took)

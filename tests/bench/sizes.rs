@@ -11,7 +11,7 @@ pub struct Sizes {
     pub bursts: &'static [usize],
     /// Lifecycles of one closed loop (B-2, B-10).
     pub lifecycles: usize,
-    /// Leases that are under way at once in it.
+    /// Leases that are under way at once in it: so many that the machine is what limits it, not the 12 s that each waits for its proof.
     pub width: usize,
     /// Leases that are ended one by one (B-3).
     pub ends: usize,
@@ -31,8 +31,8 @@ const FULL: Sizes = Sizes {
     repeats: 5,
     namespaces: 50,
     bursts: &[1, 10, 100],
-    lifecycles: 900,
-    width: 450,
+    lifecycles: 2_400,
+    width: 800,
     ends: 20,
     spread: 300,
     drain: 400,
@@ -46,8 +46,8 @@ const QUICK: Sizes = Sizes {
     repeats: 1,
     namespaces: 5,
     bursts: &[1, 10],
-    lifecycles: 30,
-    width: 30,
+    lifecycles: 45,
+    width: 15,
     ends: 4,
     spread: 20,
     drain: 40,

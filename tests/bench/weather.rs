@@ -14,8 +14,9 @@ pub async fn foul(field: &Field) -> Result<Found> {
     let sizes = &field.sizes;
     let how = format!(
         "The closed loop of B-2 through a proxy that lets every tenth call of Leasehold go wrong: answered 429 with Retry-After 1 s, answered \
-         500, or 2 s late, in turn. The yardstick is the same through the proxy with nothing going wrong. {} lives each.",
-        sizes.lifecycles
+         500, or 2 s late, in turn. The yardstick is the same through the proxy with nothing going wrong. {} lives each, {} \
+         under way at most. Of calls, all but watches are counted: Events and what is written of lifecycles as well.",
+        sizes.lifecycles, sizes.width
     );
     let mut found = Found::new("B-10", "Foul weather", how);
     for repeat in 0..sizes.repeats {
