@@ -118,7 +118,7 @@ endif
 # In a copy of the pure part (tests/pure/tree.sh): the checkout is not touched. FILE is a file or a glob.
 IN_TREE = PATH="$(dir $(cargo-mutants)):$$PATH" CARGO_TARGET_DIR='$(CURDIR)/target'
 .PHONY: mutants
-mutants: tools $(cargo-mutants) ## each guard taken away, all in one build: does a test miss it? FILE=<file> for a part; EACH=1: operators too, in hours
+mutants: tools $(cargo-mutants) ## each guard and each part of a condition taken away, all in one build: does a test miss it? FILE=<file> for a part; EACH=1: one build each, in hours
 	@tests/pure/tree.sh target/mutants.tree
 ifdef EACH
 	@cd target/mutants.tree && $(IN_TREE) cargo mutants --in-place --output '$(CURDIR)/target' $(if $(FILE),--file '$(FILE)')

@@ -110,6 +110,7 @@ mod tests {
             (Kind::Binding, "leasehold-leases", "another".into(), None),
             (Kind::Binding, "leasehold-leases", format!("leasehold-{HEX}-deploy"), None),
             (Kind::Job, "elsewhere", format!("lease-{HEX}"), None),
+            (Kind::Binding, "elsewhere", format!("lease-{HEX}"), None),
             (Kind::Role, "elsewhere", format!("lease-{HEX}"), None),
             (Kind::Ledger, "elsewhere", format!("lease-{HEX}"), None),
         ];

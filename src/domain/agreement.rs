@@ -190,7 +190,8 @@ fn dependent(decision: &DecisionSeen, independence: Independence) -> Option<Why>
     (independence == Independence::Required && says).then_some(Why::NotIndependent)
 }
 
-/// What the authorizer has said about whoever decided: each person is asked about once, however often he decides.
+/// What the authorizer has said about whoever decided: each person is asked about once, however often he decides. It is asked about
+/// approvals only.
 fn word_on<'a>(seen: &'a Observed, decision: &DecisionSeen) -> Option<&'a DeciderSeen> {
     let who = |d: &DecisionSeen| {
         let by = &d.spec.decided_by;
@@ -203,8 +204,8 @@ fn word_on<'a>(seen: &'a Observed, decision: &DecisionSeen) -> Option<&'a Decide
         )
     };
     seen.learned.deciders.get(&decision.uid).or_else(|| {
-        let same = seen.decisions.iter().filter(|d| d.uid != decision.uid && d.spec.decision == decision.spec.decision);
-        same.filter(|d| who(d) == who(decision)).find_map(|d| seen.learned.deciders.get(&d.uid))
+        let mut same = seen.decisions.iter().filter(|d| who(d) == who(decision));
+        same.find_map(|d| seen.learned.deciders.get(&d.uid))
     })
 }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     agenda::Lane,
+    agreement,
     call::{Call, Class, Next},
     ending,
     guards::PolicySeen,
@@ -16,6 +17,7 @@ use super::{
 use crate::api::{
     Time,
     condition::{self, ConditionStatus},
+    lifecycle::{ApprovalType, Independence},
     reasons::{EndReason, Phase},
 };
 
@@ -144,7 +146,7 @@ fn two_must_be_two_people() {
 #[test]
 fn what_does_not_count_says_why_and_issues_nothing() {
     type Spoil = fn(&mut World, &mut DecisionSeen);
-    let table: [(&str, Spoil); 9] = [
+    let table: [(&str, Spoil); 10] = [
         ("another lifecycle", |_, d| d.spec.lifecycle_ref.name = "other".into()),
         ("another requester", |_, d| d.spec.requester = "somebody".into()),
         ("what it agreed to is not", |_, d| d.spec.request_digest = Some("sha256:00".into())),
@@ -156,8 +158,9 @@ fn what_does_not_count_says_why_and_issues_nothing() {
             w.deciders.insert("alice".into(), DeciderSeen { may: true, acts_as_requester: true });
         }),
         ("could act as the requester", |_, d| {
-            d.spec.independence = Some(crate::api::lifecycle::Independence::Recorded);
+            d.spec.independence = Some(Independence::Recorded);
         }),
+        ("could act as the requester", |_, d| d.spec.decided_by.username = "system:serviceaccount:ns:bot".into()),
         ("after the time for an answer", |_, d| d.created = Time::from_millis(START + 301_000)),
         ("policies were not in force", |w, d| {
             w.unproven_until = Some(-1);
@@ -180,6 +183,25 @@ fn what_does_not_count_says_why_and_issues_nothing() {
 }
 
 #[test]
+fn whoever_could_act_as_the_requester_counts_where_that_is_only_recorded() {
+    type Spoil = fn(&mut World, &mut DecisionSeen);
+    let table: [Spoil; 3] = [
+        |w, _| _ = w.deciders.insert("alice".into(), DeciderSeen { may: true, acts_as_requester: true }),
+        |_, d| d.spec.independence = Some(Independence::Recorded),
+        |_, d| d.spec.decided_by.username = "system:serviceaccount:ns:bot".into(),
+    ];
+    for spoil in table {
+        let (mut world, mut memory) = (asking(json!({"independence": "Recorded"})), Memory::default());
+        world.run(&mut memory, waits);
+        let mut word = word(&world, "alice", "Approved", 10);
+        spoil(&mut world, &mut word);
+        world.decisions.push(word);
+        world.run(&mut memory, |w| active(w) || at_rest(w));
+        assert!(active(&world), "{}", approved_message(&world));
+    }
+}
+
+#[test]
 fn a_decision_for_another_lease_is_not_even_looked_at() {
     let (mut world, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
     world.run(&mut memory, waits);
@@ -196,6 +218,7 @@ fn an_equal_request_is_covered_for_a_while_if_the_terms_say_so() {
         (Some("2h"), Some("1h"), 3000, true),
         (Some("2h"), Some("1h"), 3700, false),
         (Some("30m"), Some("1h"), 3000, false),
+        (Some("2h"), Some("1h"), -10, false),
         (Some("2h"), None, 10, false),
         (None, Some("1h"), 10, false),
     ] {
@@ -624,7 +647,7 @@ fn however_often_somebody_decides_he_is_asked_about_once() {
         world.decisions.push(word);
         let mut recorded = world.decisions[0].clone();
         recorded.uid = format!("recorded-{n}");
-        recorded.spec.independence = Some(crate::api::lifecycle::Independence::Recorded);
+        recorded.spec.independence = Some(Independence::Recorded);
         world.decisions.push(recorded);
     }
     world.calls.clear();
@@ -661,7 +684,11 @@ fn an_answer_is_judged_by_what_was_asked_for_when_the_lease_was_issued() {
     world.run(&mut memory, active);
     world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": "NotRequired"});
     decide(&mut world, "alice", "Approved", 10);
+    let kind = |world: &World| agreement::standing(&world.observe(&Memory::default())).map(|standing| standing.kind);
+    assert_eq!(kind(&world), Some(ApprovalType::Retrospective), "the answer is owed");
     world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    assert_eq!(world.status.approvals.as_ref().map(|a| a.have), Some(1));
+    assert_eq!(kind(&world), Some(ApprovalType::NotRequired), "nothing is owed any more");
     world.run(&mut memory, at_rest);
     assert_eq!(world.status.end_reason, Some(EndReason::Expired));
 }

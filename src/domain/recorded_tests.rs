@@ -69,6 +69,15 @@ fn failed(seen: &Observed) -> Vec<(Call, super::call::Failure)> {
 }
 
 #[test]
+fn an_account_that_is_missing_and_that_nothing_tells_of_is_lost() {
+    let (mut world, _) = active();
+    world.objects.remove(&Child::Account);
+    world.status.credential.as_mut().unwrap().service_account = None;
+    world.run(&mut Memory::default(), is_over);
+    assert_eq!(world.status.end_reason, Some(EndReason::AccountDeleted));
+}
+
+#[test]
 fn an_end_finds_what_the_watches_lack() {
     let (mut world, mut memory) = active();
     world.overlooked = [Child::Account, binding()].into();

@@ -4,20 +4,26 @@
     tests/pure/at_once.py TREE [FILE]...     the tree that tests/pure/tree.sh made
 
 A build for each mutant takes a minute, a run of the tests seconds. What fits into one build are the mutants that take a guard
-away as a whole: a function that lets everything pass or nothing, a negation, the guard of a match arm. Those of operators are left
-to `make mutants EACH=1`. A mutant that no test misses is printed, and is the exit code's business.
+away as a whole: a function that lets everything pass or nothing, a negation, the guard of a match arm. So do parts of a condition,
+which tests/pure/conditions finds: an operand of `&&` or `||` left out, a comparison turned round. What else cargo-mutants does is
+left to `make mutants EACH=1`. A mutant that no test misses is printed, and is the exit code's business.
 """
 
 import collections
+import concurrent.futures
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import tomllib
 
 KINDS = {"FnValue", "UnaryOperator", "MatchArmGuard"}
 # Minutes of pairs of faults find nothing that the rest does not; what hostile documents do is no question of a guard.
 SKIPPED = ["two_faults", "hostile", "a_fault_at_any_call_leaves_all", "lease_with_a_workflow", "whatever_is_let_through"]
+# What is written before an expression that becomes this, or its contrary.
+AROUND = {"true": "(crate::changed({}) || (\n", "false": "(!crate::changed({}) && (\n", "!": "(crate::changed({}) != (\n"}
 SWITCH = """
 /// Whether this run is that of a mutant.
 pub(crate) fn changed(mutant: usize) -> bool {
@@ -33,7 +39,12 @@ def named(tree, files):
     command = ["cargo", "mutants", "--list", "--json"] + [word for file in files for word in ("--file", file)]
     mutants = json.loads(subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout)
     fits = lambda m: m["genre"] in KINDS and "impl " not in ((m["function"] or {}).get("return_type") or "")
-    return [m for m in mutants if fits(m)]
+    changed = sorted({m["file"] for m in mutants})
+    command = ["cargo", "run", "--quiet", "--package", "leasehold-conditions", "--", os.path.abspath(tree), *changed]
+    conditions = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    with open(os.path.join(tree, ".cargo/mutants.toml"), "rb") as text:
+        excluded = re.compile("|".join(tomllib.load(text)["exclude_re"]))
+    return [m for m in mutants if fits(m)] + [c for c in conditions if not excluded.search(c["name"])]
 
 
 def offset(lines, place):
@@ -43,20 +54,19 @@ def offset(lines, place):
 def woven(text, mutants):
     """A file with all its mutants in it; each is asleep unless MUTANT names it."""
     lines = text.splitlines(keepends=True)
-    inserts = collections.defaultdict(lambda: ["", ""])  # by offset: what ends there, what begins there
+    # By offset: what ends there; what begins there, from the outermost to the innermost: of a body, of an expression, of a negation.
+    inserts = collections.defaultdict(lambda: ["", "", "", ""])
     removed = set()
-    for number, mutant in mutants:
-        start, end = (offset(lines, mutant["span"][side]) for side in ("start", "end"))
+    spans = [(*(offset(lines, m["span"][side]) for side in ("start", "end")), n, m) for n, m in mutants]
+    # The inner one first, so that the outer one is written around it.
+    for start, end, number, mutant in sorted(spans, key=lambda span: span[1] - span[0]):
         if mutant["genre"] == "FnValue":
-            inserts[start][1] += f"if crate::changed({number}) {{ return {mutant['replacement']}; }} "
+            inserts[start][1] += f"if crate::changed({number}) {{ return {mutant['replacement']}; }}\n"
         elif mutant["genre"] == "UnaryOperator":
-            inserts[start][1] += f"(!crate::changed({number})) != "
+            inserts[start][3] += f"(!crate::changed({number})) !=\n"
             removed.add(start)
-        elif mutant["replacement"] == "true":
-            inserts[start][1] = f"(crate::changed({number}) || (" + inserts[start][1]
-            inserts[end][0] += "))"
         else:
-            inserts[start][1] = f"(!crate::changed({number}) && (" + inserts[start][1]
+            inserts[start][2] = AROUND[mutant["replacement"]].format(number) + inserts[start][2]
             inserts[end][0] += "))"
     out = []
     for at, letter in enumerate(text + " "):
@@ -132,13 +142,17 @@ def main():
         with open(root, "w", encoding="utf-8") as out:
             out.write(library)
     print(f"{len(mutants)} mutants in one build, {len(unviable)} do not compile; {time.monotonic() - begun:.0f} s", flush=True)
+    for mutant in unviable.values():
+        print(f"does not compile: {mutant['name']}")
     if missed(program, 0, "") != "survived":
         sys.exit("the tests fail without a mutant")
     score = collections.defaultdict(collections.Counter)
-    for number, mutant in mutants.items():
-        outcome = missed(program, number, mutant["file"])
-        score[mutant["file"]][outcome] += 1
-        print(f"{outcome:8} {time.monotonic() - begun:6.0f} s  {mutant['name']}", flush=True)
+    # Most of a run of all tests is one long test: a core each.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = pool.map(lambda n: missed(program, n, mutants[n]["file"]), mutants)
+        for mutant, outcome in zip(mutants.values(), outcomes):
+            score[mutant["file"]][outcome] += 1
+            print(f"{outcome:8} {time.monotonic() - begun:6.0f} s  {mutant['name']}", flush=True)
     for file, counts in sorted(score.items()):
         print(f"{file}: {counts.total()} mutants, {counts['survived']} survived, {counts['timeout']} ran out of time")
     sys.exit(2 if any(counts["survived"] for counts in score.values()) else 0)
