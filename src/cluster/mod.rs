@@ -14,6 +14,7 @@ pub mod probe;
 pub mod read;
 pub mod render;
 pub mod rights;
+mod secret;
 pub mod standing;
 pub mod status;
 pub mod token;

@@ -14,9 +14,10 @@ use serde::Deserialize;
 use super::{
     consumers,
     exchange::{Ask, Exchange, Reply},
-    execute::{by_uid, is_strangers_secret},
+    execute::by_uid,
     paths::{collection, gone, path},
     render::{self, Endpoint},
+    secret::is_strangers_secret,
     token,
 };
 use crate::{
