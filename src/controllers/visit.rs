@@ -36,9 +36,9 @@ use tokio::sync::mpsc;
 
 /// How long all validations of one lease may take together.
 const VALIDATIONS_DEADLINE: Duration = Duration::from_secs(2);
-/// An answer that takes longer is late: the visit gives its place to another one. Several times what a call takes on a busy API
-/// server.
-const LATE: Duration = Duration::from_millis(250);
+/// An answer that takes longer is late: the visit gives its place to another one. A few times what a call takes on a busy API
+/// server: until then a slow call keeps a place from others.
+const LATE: Duration = Duration::from_millis(100);
 /// The most rounds of one visit. A straight issue takes nine; whoever needs more is not converging.
 const MAX_ROUNDS: usize = 40;
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, future::try_join_all, stream};
 
 use crate::{
@@ -59,8 +59,10 @@ impl Field {
     }
 
     /// Whole lives, one after the other in each of `width` places: asked for, used, ended by who asked, proven. How many a second
-    /// came to their proof, from when the first of each place had until none was asked for any more: meanwhile every place is taken.
+    /// came to their proof, from the one after as many as there are places until none was asked for any more: meanwhile every place
+    /// is taken, and they do not all begin at once any more.
     pub async fn lives(&self, count: usize, width: usize) -> Result<f64> {
+        ensure!(count >= 3 * width, "{count} lives are too few for {width} places");
         let next = Arc::new(AtomicUsize::new(0));
         let askers = tokio::sync::Semaphore::new(ASKERS);
         let place = || async {
@@ -80,9 +82,9 @@ impl Field {
                 ends.push(self.eyes.until(&lease.uid, PATIENCE, "proven", |seen| seen.proven).await?);
             }
         };
-        let mut ends: Vec<Instant> = try_join_all((0..width.min(count)).map(|_| place())).await?.concat();
+        let mut ends: Vec<Instant> = try_join_all((0..width).map(|_| place())).await?.concat();
         ends.sort();
-        let (first, last) = (width.min(count / 3), count - width.min(count / 3));
+        let (first, last) = (width, count - width);
         let took = ends[last].duration_since(ends[first]).as_secs_f64();
         #[allow(clippy::cast_precision_loss)]
         Ok((last - first) as f64 / took)

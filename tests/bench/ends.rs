@@ -66,7 +66,7 @@ pub async fn verified(field: &Field) -> Result<Found> {
 
 /// How many leases a second R issues.
 async fn issues_a_second(field: &Field) -> Result<f64> {
-    let count = field.sizes.lifecycles / 6;
+    let count = field.sizes.width / 2;
     field
         .turn(Kind::Raw, async |_| {
             field.issued(4).await?;

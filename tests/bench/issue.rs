@@ -67,8 +67,8 @@ pub async fn lives(field: &Field) -> Result<Found> {
     let how = format!(
         "A closed loop of {} whole lives (asked for, delivered, ended by the requester's decision, proven) over {} namespaces, {} under \
          way at most, so that it is not the 12 s of waiting for a proof that limits it; the rate at which proofs come while all \
-         of these places are taken, after the first life of each. The specification asks for 10,000 over 100.",
-        sizes.lifecycles, sizes.namespaces, sizes.width
+         of these places are taken, without the first {}. The specification asks for 10,000 over 100.",
+        sizes.lifecycles, sizes.namespaces, sizes.width, sizes.width
     );
     let mut found = Found::new("B-2", "Whole lives a second", how);
     for repeat in 0..sizes.repeats {
