@@ -27,6 +27,10 @@ pub enum Fault {
     Delay,
     /// Answered with this code; not carried out.
     Answer(u16),
+    /// Answered 429 without a word of how long to wait; not carried out.
+    Busy,
+    /// Answered with this code, however often it is made within [`PERSISTS`]; not carried out.
+    Persists(u16),
     /// The lease is ended while the call is held.
     EndBefore,
     /// The lease is ended after the call was carried out, before its answer.
@@ -37,6 +41,8 @@ pub enum Fault {
 pub const DELAY: Duration = Duration::from_millis(1500);
 /// What a 429 asks to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long a call is refused that is refused again and again.
+pub const PERSISTS: Duration = Duration::from_secs(12);
 /// How long the operator waits for an answer: shorter than its default, so that a hang costs little.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -50,7 +56,8 @@ impl Fault {
         let acts =
             [CrashBefore, CrashAfter, Stop, DropBefore, DropAfter, CutAnswer, Hang, Mute, Drip, Delay].into_iter();
         let answers = [403, 404, 409, 422, 429, 500, 502, 503, 504].map(Self::Answer);
-        acts.chain(answers).chain([EndBefore, EndAfter])
+        let others = [Self::Busy, Self::Persists(500), Self::Persists(429), EndBefore, EndAfter];
+        acts.chain(answers).chain(others)
     }
 
     pub fn crashes(self) -> bool {
@@ -77,6 +84,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answer(code) => write!(f, "{code}"),
+            Self::Persists(code) => write!(f, "Persists{code}"),
             other => write!(f, "{other:?}"),
         }
     }

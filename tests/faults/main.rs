@@ -4,7 +4,7 @@
 //!
 //! `make faults` runs a sample in minutes (`FOR=n`: begins nothing after so many seconds), `FULL=1` everything, `FULL=1 PART=2/5` the
 //! second of five parts of it, `PLANS=n` so many however long it takes; `SEED=n` draws another sample,
-//! `PLAN=<name>` runs one plan, or those of one fault whose names begin so. `WIDTH=n` leases live side by side.
+//! `PLAN=<name>` runs one plan, or those of one fault whose names begin so; `PLAN=/Persists500` those with that fault. `WIDTH=n` leases live side by side.
 
 mod bench;
 mod call;
@@ -75,8 +75,12 @@ async fn run() -> Result<bool> {
     let plans = Plans::of(&usual.iter().map(|(flow, u)| (*flow, u.course.clone())).collect());
     let chosen = match &only {
         Some(name) => {
-            bench.proxy.trace();
-            named(&plans, name)?
+            let named = named(&plans, name)?;
+            // A handful can be read.
+            if named.len() < WIDTH {
+                bench.proxy.trace();
+            }
+            named
         }
         None if full => plans.all.iter().filter(|(_, plan)| part.has(plan)).cloned().collect(),
         None => plans.sample(seed, usize::try_from(number("PLANS", BOUNDED as u64)?)?),
@@ -103,10 +107,11 @@ async fn run() -> Result<bool> {
     Ok(false)
 }
 
-/// The plan of this name, or those of one fault whose names begin so.
+/// The plan of this name, or those of one fault whose names begin so, or with a `/` at the beginning have this in them.
 fn named(plans: &Plans, name: &str) -> Result<Vec<(Stage, Plan)>> {
     let exactly: Vec<_> = plans.all.iter().filter(|(_, p)| p.to_string() == *name).cloned().collect();
-    let begin = plans.all.iter().filter(|(_, p)| p.traps.len() < 2 && p.to_string().starts_with(name));
+    let is = |plan: &str| if name.starts_with('/') { plan.contains(name) } else { plan.starts_with(name) };
+    let begin = plans.all.iter().filter(|(_, p)| p.traps.len() < 2 && is(&p.to_string()));
     let found = if exactly.is_empty() { begin.cloned().collect() } else { exactly };
     if found.is_empty() {
         bail!("there is no plan {name}");

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use crate::{
     call,
     fault::{Fault, Weather},
-    flow::{Flow, Terms},
+    flow::{End, Flow, Terms},
     plan::{Moment, Plan, Stage, Trap},
 };
 
@@ -123,6 +123,9 @@ fn pruned(flow: Flow, key: &str, stage: Stage, fault: Fault) -> Option<&'static 
     let asks = what.starts_with("subjectaccessreviews") || what.starts_with("tokenreviews");
     let reads = verb == "get" || key.ends_with("?dry");
     match fault {
+        Fault::Persists(_) if script.end == End::Time && stage == Stage::Issue => {
+            Some("the lease is over before a call is made good that is refused for so long")
+        }
         Fault::EndBefore | Fault::EndAfter if !script.is_ended_by_us() => Some("nobody ends it: it ends of itself"),
         Fault::EndBefore | Fault::EndAfter if stage != Stage::Issue => Some("the lease has ended already"),
         Fault::Answer(404 | 409 | 422) if call::is_of_a_system(key) => {

@@ -8,7 +8,7 @@ use leasehold::api::CredentialLease;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::Run;
+use super::{Run, life::Accepted};
 use crate::{
     flow::{Delivery, Terms},
     support::Holder,
@@ -51,21 +51,26 @@ impl Run<'_, '_> {
         holder.until(&[self.good()], Duration::from_millis(100), Duration::from_secs(5)).await.map(drop)
     }
 
-    /// Until when the token was accepted, in seconds from the end, without the time in which no operator was there.
-    pub(super) async fn accepted(&self, holder: &Holder, end: Timestamp) -> Result<Option<f64>> {
-        let (good, begun, mut last) = (self.good(), Instant::now(), None);
-        while begun.elapsed() < Duration::from_secs(45) {
+    /// Until when the token was accepted, and until when its bearer was known at all.
+    pub(super) async fn accepted(&self, holder: &Holder, end: Timestamp) -> Result<Accepted> {
+        let (good, begun) = (self.good(), Instant::now());
+        let (mut allowed, mut known) = (None, None);
+        while begun.elapsed() < Duration::from_secs(60) {
             let sent = Timestamp::now();
             let code = holder.reads().await?;
-            if code == good {
-                last = Some(sent);
-            } else if code == 401 || (code == 403 && good == 200 && begun.elapsed() > Duration::from_secs(14)) {
+            if code == 401 {
                 break;
+            }
+            known = Some(sent);
+            if code == good {
+                allowed = Some(sent);
             }
             sleep(Duration::from_millis(500)).await;
         }
-        let Some(last) = last.filter(|last| *last > end) else { return Ok(None) };
-        let late = last.duration_since(end).as_secs_f64();
-        Ok(Some(late - self.bench.runner.seconds_down(end, last)))
+        let after = |last: Option<Timestamp>| {
+            let last = last.filter(|last| *last > end)?;
+            Some(last.duration_since(end).as_secs_f64() - self.bench.runner.seconds_down(end, last))
+        };
+        Ok(Accepted { allowed: after(allowed), known: after(known) })
     }
 }

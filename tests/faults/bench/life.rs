@@ -19,8 +19,7 @@ pub struct Life {
     /// Since when it was being ended.
     pub end_begun: Timestamp,
     pub ended: Timestamp,
-    /// When the token was last accepted, counted in seconds from the end, the time without an operator taken off.
-    pub accepted: Option<f64>,
+    pub accepted: Accepted,
     /// Tokens that somebody held.
     pub tokens: Vec<Held>,
     /// Where one of them was seen that does not belong there.
@@ -43,6 +42,15 @@ pub struct Life {
     pub outages: u32,
     /// What went wrong on the way.
     pub wrong: Vec<String>,
+}
+
+/// When a token was last good for something, counted in seconds from the end, the time without an operator taken off.
+#[derive(Default)]
+pub struct Accepted {
+    /// Its holder was let in.
+    pub allowed: Option<f64>,
+    /// Its holder was known, let in or not.
+    pub known: Option<f64>,
 }
 
 /// A token: looked for, never shown.

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     Ended, Life, PATIENCE, Run, consumer,
-    life::Held,
+    life::{Accepted, Held},
     lock,
     world::{World, phase},
 };
@@ -87,7 +87,7 @@ impl Run<'_, '_> {
         let begun = Instant::now();
         let accepted = match &known.holder {
             Some(holder) => self.accepted(holder, end.at).await?,
-            None => None,
+            None => Accepted::default(),
         };
         known.wrong.extend(self.rest(&uid, begun).await);
         let restless = self.quiet(&uid).await;
@@ -111,7 +111,7 @@ impl Run<'_, '_> {
         uid: String,
         known: Known,
         end: Ended,
-        accepted: Option<f64>,
+        accepted: Accepted,
         restless: Vec<String>,
         outages: u32,
     ) -> Result<Life> {

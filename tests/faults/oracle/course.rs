@@ -10,8 +10,9 @@ use super::{
     usual::{done, effects, end, evidence},
 };
 use crate::{
-    fault::{Fault, RETRY_AFTER, Weather},
+    fault::{CALL_TIMEOUT, Fault, PERSISTS, RETRY_AFTER, Weather},
     flow::End,
+    proxy::Made,
 };
 
 /// I8: it ends as it does undisturbed, is proven dead if it ever was active, and the other system has done the same.
@@ -90,7 +91,7 @@ impl Case<'_> {
 /// I9: once it is at rest, nothing more is written about it. An Event may be told late: nothing rests on it. Whoever began anew
 /// meanwhile also looks anew at what follows the lease.
 pub fn i9_at_rest_nothing_is_written(case: &Case<'_>) -> Vec<String> {
-    let begun_anew = case.life.outages > 0;
+    let begun_anew = case.life.outages > 0 || case.refused(|key| key.contains(" serviceaccountlifecycles/status")) > 0;
     case.life
         .restless
         .iter()
@@ -105,6 +106,7 @@ pub fn i9_at_rest_nothing_is_written(case: &Case<'_>) -> Vec<String> {
 pub fn i10_bounded_effort(case: &Case<'_>) -> Vec<String> {
     let mut broken = carried_out_too_often(case);
     broken.extend(tried_too_often(case));
+    broken.extend(hot(case));
     broken.extend(impatient(case));
     broken.extend(repeated_elsewhere(case));
     broken
@@ -122,7 +124,9 @@ fn carried_out_too_often(case: &Case<'_>) -> Vec<String> {
         // A created object has a name of its own, so creating it again is refused; a token and a write into an object are not.
         let again = match what.as_str() {
             "create serviceaccounts/token" => faults,
-            what if what.starts_with("patch ") || what.contains("/status") => faults * 2,
+            // Why it waits is said again where that has changed.
+            what if what.contains("/status") => (faults + case.refused(|_| true)) * 2,
+            what if what.starts_with("patch ") => faults * 2,
             _ => 0,
         };
         if *n > most + again {
@@ -146,15 +150,29 @@ fn tried_too_often(case: &Case<'_>) -> Vec<String> {
         // A status says that something failed, then that it did not; a question is asked anew in every visit, and events that come
         // late or again, and lists, are visits.
         let again = if is_object {
-            (faults + usize::from(lists > 0)) * 2
+            (faults + usize::from(lists > 0)) * 2 + case.refused(|refused| refused == key)
         } else {
-            faults * 4 + lists * 2 + 1 + if lists > 0 { most } else { 0 }
+            let visits = faults * 2 + lists + case.refused(|_| true) * most.max(1);
+            visits * 2 + 1 + if lists > 0 { most } else { 0 }
         };
         if n > most + again {
             broken.push(format!("{key} was tried {n} times, undisturbed {most}"));
         }
     }
     broken
+}
+
+/// What is refused again and again is tried again after ever longer pauses.
+fn hot(case: &Case<'_>) -> Vec<String> {
+    let mut refused: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in case.life.calls.iter().filter(|c| matches!(c.fault, Some(Fault::Persists(_)))) {
+        *refused.entry(&call.key).or_default() += 1;
+    }
+    // Several questions of one visit may have one name.
+    let most = |key: &str| TRIES_WHILE_REFUSED * case.usual.course.calls.get(key).map_or(1, Vec::len);
+    let hot = refused.into_iter().filter(|(key, n)| *n > most(key));
+    hot.map(|(key, n)| format!("{key} was tried {n} times in {} s in which it was refused", PERSISTS.as_secs()))
+        .collect()
 }
 
 fn impatient(case: &Case<'_>) -> Vec<String> {
@@ -197,10 +215,12 @@ pub fn i12_a_failed_end_is_repeated(case: &Case<'_>) -> Vec<String> {
     given_up.map(|(_, c)| format!("{} failed and was not made again", c.key)).collect()
 }
 
-/// I15: the first removal comes within seconds of the end, however much is being issued, if nothing held it up.
+/// I15: the first removal comes within seconds of the end, however much is being issued, and whatever went wrong before, if nothing
+/// held up the end itself.
 pub fn i15_ending_does_not_wait(case: &Case<'_>) -> Vec<String> {
     let late = |at: Timestamp| at.duration_since(case.life.ended).as_secs_f64();
-    let disturbed = case.faults() > 0 || case.plan.weather != Weather::Fair;
+    let held_up = |call: &Made| call.fault.is_some() && late(call.at) > -CALL_TIMEOUT.as_secs_f64();
+    let disturbed = case.life.outages > 0 || case.plan.weather != Weather::Fair || case.life.calls.iter().any(held_up);
     if disturbed || !case.life.was_active {
         return vec![];
     }
@@ -211,3 +231,5 @@ pub fn i15_ending_does_not_wait(case: &Case<'_>) -> Vec<String> {
 
 /// Generous: what is shown here is that nothing blocks it. How quick it is, is measured elsewhere, on a quiet machine.
 const ENDS_WITHIN_SECONDS: f64 = 5.0;
+/// Pauses begin between a quarter and half a second and double: the first try and six more, and one for what wakes the lease.
+const TRIES_WHILE_REFUSED: usize = 8;

@@ -9,7 +9,7 @@ mod usual;
 
 use leasehold_harness::Record;
 
-use crate::{bench::Life, fault::Fault, plan::Plan};
+use crate::{bench::Life, fault::Fault, plan::Plan, proxy::Made};
 pub use usual::Undisturbed;
 
 /// Who the operator is to the API server.
@@ -88,6 +88,12 @@ impl Case<'_> {
     /// How many faults met it: its own, and those that took the operator away from all.
     fn faults(&self) -> usize {
         self.plan.traps.len() - self.life.unsprung + self.life.outages as usize
+    }
+
+    /// How often calls were refused that are refused again and again, of those that are so.
+    fn refused(&self, is: impl Fn(&str) -> bool) -> usize {
+        let refused = |call: &&Made| matches!(call.fault, Some(Fault::Persists(_))) && is(&call.key);
+        self.life.calls.iter().filter(refused).count()
     }
 
     fn met(&self, is: impl Fn(Fault) -> bool) -> bool {

@@ -10,8 +10,6 @@ use hyper::body::Frame;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::fault::RETRY_AFTER;
-
 /// A connection that is cut: hyper closes it without an answer, and with no lingering that is a reset.
 #[derive(Debug, thiserror::Error)]
 #[error("cut")]
@@ -80,8 +78,8 @@ pub fn json_header() -> HeaderMap {
     headers
 }
 
-/// What an API server says that does not carry out what it is asked; other systems say the same.
-pub fn refusal(code: u16) -> Whole {
+/// What an API server says that does not carry out what it is asked; other systems say the same. `pause`: what a 429 asks for.
+pub fn refusal(code: u16, pause: Option<Duration>) -> Whole {
     let reason = match code {
         403 => "Forbidden",
         404 => "NotFound",
@@ -93,8 +91,8 @@ pub fn refusal(code: u16) -> Whole {
         _ => "InternalError",
     };
     let mut headers = json_header();
-    if code == 429 {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER.as_secs().into());
+    if let Some(pause) = pause.filter(|_| code == 429) {
+        headers.insert(header::RETRY_AFTER, pause.as_secs().into());
     }
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if code == 502 {

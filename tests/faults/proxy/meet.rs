@@ -9,7 +9,7 @@ use super::{
     answer::{Answer, Cut, Whole, dripped, halved, refusal, whole},
     slots::Counted,
 };
-use crate::fault::{DELAY, Fault};
+use crate::fault::{DELAY, Fault, RETRY_AFTER};
 
 /// Longer than the operator waits for any call.
 const FOR_EVER: Duration = Duration::from_secs(40);
@@ -81,7 +81,10 @@ impl Proxy {
                 sleep(DELAY).await;
                 carry_out.await.map(whole)
             }
-            Some(Fault::Answer(code)) => Ok(whole(refusal(code))),
+            Some(Fault::Answer(code)) => Ok(whole(refusal(code, Some(RETRY_AFTER)))),
+            Some(Fault::Busy) => Ok(whole(refusal(429, None))),
+            // A 429 that says how long to wait is waited for: how often it comes is its own doing.
+            Some(Fault::Persists(code)) => Ok(whole(refusal(code, None))),
             Some(Fault::EndBefore) => {
                 self.hold(slot, What::End).await;
                 carry_out.await.map(whole)

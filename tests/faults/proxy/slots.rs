@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::{
     call::{self, Call},
-    fault::Fault,
+    fault::{Fault, PERSISTS},
     plan::{Moment, Trap},
 };
 
@@ -44,6 +45,8 @@ struct Slot {
     counts: BTreeMap<String, u32>,
     total: u32,
     traps: Vec<Trap>,
+    /// The call that is refused again and again, how, and until when.
+    persists: Option<(String, Fault, Instant)>,
     /// A trap has asked for an outage that has not come yet.
     dying: bool,
     calls: Vec<Made>,
@@ -60,6 +63,13 @@ impl Slot {
             Moment::Nth(n) => *n == self.total,
         });
         let fault = (sprung && !self.dying).then(|| self.traps.remove(0).fault);
+        if let Some(Fault::Persists(_)) = fault {
+            self.persists = fault.map(|fault| (key.to_owned(), fault, Instant::now() + PERSISTS));
+        }
+        let again = |(name, fault, until): &(String, Fault, Instant)| {
+            (name == key && Instant::now() < *until).then_some(*fault)
+        };
+        let fault = fault.or_else(|| self.persists.as_ref().and_then(again));
         self.dying |= fault.is_some_and(Fault::is_felt_by_all);
         self.calls.push(Made { key: key.to_owned(), at: Timestamp::now(), code: 0, fault });
         (self.calls.len() - 1, fault)
