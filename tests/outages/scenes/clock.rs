@@ -68,7 +68,7 @@ pub async fn play(scene: &mut Scene) -> Result<()> {
 }
 
 /// The library that gives a process another clock: Debian's libfaketime.
-async fn faketime() -> Result<PathBuf> {
+pub(super) async fn faketime() -> Result<PathBuf> {
     let files = assets::debian_files("libfaketime").await?;
     let name = "faketime/libfaketimeMT.so.1";
     let places = [files.join("usr/lib/x86_64-linux-gnu"), files.join("usr/lib/aarch64-linux-gnu")];
@@ -76,14 +76,14 @@ async fn faketime() -> Result<PathBuf> {
     found.with_context(|| format!("{} has no {name}", files.display()))
 }
 
-fn set(offset: &Path, to: &str) -> Result<()> {
+pub(super) fn set(offset: &Path, to: &str) -> Result<()> {
     // Replaced as a whole: a half-written file would be another time.
     let new = offset.with_extension("new");
     std::fs::write(&new, to)?;
     Ok(std::fs::rename(new, offset)?)
 }
 
-fn dress(library: PathBuf, offset: PathBuf) -> Dress {
+pub(super) fn dress(library: PathBuf, offset: PathBuf) -> Dress {
     Box::new(move |program| {
         let mut command = Command::new(program);
         command.env("LD_PRELOAD", &library).env("FAKETIME_TIMESTAMP_FILE", &offset);
@@ -93,7 +93,7 @@ fn dress(library: PathBuf, offset: PathBuf) -> Dress {
 }
 
 /// The operator's own log tells that its clock is what it was set to; else the scene shows nothing.
-fn shows(operator: &Kept, offset: &str) -> Result<()> {
+pub(super) fn shows(operator: &Kept, offset: &str) -> Result<()> {
     let log = operator.log()?;
     let line = log.lines().rev().find_map(|line| {
         serde_json::from_str::<serde_json::Value>(line).ok()?.get("timestamp")?.as_str()?.parse::<Timestamp>().ok()

@@ -7,6 +7,7 @@ mod corrupt;
 mod partition;
 mod pressure;
 mod removed;
+mod replicas;
 mod restored;
 mod store;
 
@@ -27,6 +28,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("removed", "namespaces, policies, rights and definitions are taken away under live leases"),
     ("partition", "two API servers on one etcd, one of them cut off from it"),
     ("clock", "the operator's clock is an hour off, and is set while it runs"),
+    ("replicas", "two replicas have clocks two hours apart, which are set while they run"),
     ("corrupt", "what is stored of live leases is falsified"),
     ("pressure", "the operator has few files, then little memory"),
 ];
@@ -43,6 +45,7 @@ pub async fn play(scene: &mut Scene) -> Result<()> {
         "removed" => removed::play(scene).await,
         "partition" => partition::play(scene).await,
         "clock" => clock::play(scene).await,
+        "replicas" => replicas::play(scene).await,
         "corrupt" => corrupt::play(scene).await,
         "pressure" => pressure::play(scene).await,
         other => anyhow::bail!("nobody knows how to play {other}"),
