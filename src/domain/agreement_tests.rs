@@ -183,6 +183,23 @@ fn what_does_not_count_says_why_and_issues_nothing() {
 }
 
 #[test]
+fn the_requester_is_known_by_his_uid_under_another_name() {
+    let (mut world, mut memory) = (asking(json!({"timeout": "5m"})), Memory::default());
+    world.run(&mut memory, waits);
+    for (uid, own) in [("1", true), ("2", false)] {
+        let mut seen = world.observe(&memory);
+        seen.lease.spec.as_mut().unwrap().requested_by.uid = Some("1".into());
+        let mut decision = word(&world, "renamed", "Approved", 10);
+        decision.spec.decided_by.uid = Some(uid.into());
+        decision.spec.request_digest = request::current(&seen).map(|asked| asked.digest.clone());
+        seen.decisions.push(decision);
+        let standing = agreement::standing(&seen).unwrap();
+        let ignored = standing.ignored.iter().any(|(_, why)| matches!(why, agreement::Why::OwnRequest));
+        assert_eq!(ignored, own, "{uid}");
+    }
+}
+
+#[test]
 fn whoever_could_act_as_the_requester_counts_where_that_is_only_recorded() {
     type Spoil = fn(&mut World, &mut DecisionSeen);
     let table: [Spoil; 3] = [
