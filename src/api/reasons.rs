@@ -216,7 +216,7 @@ words! {
         UndoFailing,
         /// Issued: account, bindings and token are there.
         Delivered,
-        /// Issued: the API server did not take a call; it is tried again.
+        /// Issued: the API server did not take a call, and not at the second try either where that may help; it is tried again.
         Retrying,
         /// Issued: nothing was made.
         NotIssued,

@@ -114,8 +114,8 @@ impl Engine {
                 let context = self.context.clone();
                 self.visits += 1;
                 lease.visit = self.visits;
-                let (key, number) = (visit.key, lease.visit);
-                let reins = Reins { key, number, interrupt, late: self.late.0.clone() };
+                let (key, number, failed_before) = (visit.key, lease.visit, lease.failures > 0);
+                let reins = Reins { key, number, failed_before, interrupt, late: self.late.0.clone() };
                 let handle = visits
                     .spawn(async move { (visit.key, visit::run(&context, &visit.key, visit.lane, &reins).await) });
                 keys.insert(handle.id(), visit.key);

@@ -264,6 +264,10 @@ fn an_equal_request_is_covered_for_a_while_if_the_terms_say_so() {
         other.decisions.push(word);
         other.run(&mut memory, |w| active(w) || waits(w));
         assert!(waits(&other));
+        assert!(
+            !approved_message(&other).contains("not counted"),
+            "nobody is told of it: it was about another request"
+        );
     }
 }
 
@@ -734,4 +738,32 @@ fn whoever_has_agreed_is_counted_when_the_time_is_up_although_he_is_not_asked_ab
         let ended = world.status.history.iter().flat_map(|h| &h.records).find(|r| r.detail.contains("approvals came"));
         assert!(ended.is_some_and(|r| r.detail.contains("1 of 2 approvals came in time")), "{kind}: {ended:?}");
     }
+}
+
+#[test]
+fn what_counted_while_the_policies_were_in_force_counts_after_they_were_not() {
+    let (mut world, mut memory) = (asking(json!({"count": 2, "timeout": "5m"})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    decide(&mut world, "bob", "Approved", 20);
+    world.unproven_until = Some(30);
+    let seen = world.observe(&memory);
+    let standing = agreement::standing(&seen).unwrap();
+    let ignored: Vec<_> = standing.ignored.iter().map(|(d, why)| (d.spec.decided_by.username.as_str(), why)).collect();
+    assert_eq!(ignored, [("bob", &agreement::Why::Unproven)]);
+}
+
+#[test]
+fn an_answer_is_owed_for_what_was_issued_and_not_answered_for_enough() {
+    let approval = json!({"type": "Retrospective", "timeout": "50s"});
+    let (mut world, mut memory) = (asking(approval), Memory::default());
+    world.run(&mut memory, active);
+    assert!(agreement::owed(&world.status, "ci").is_some());
+    let mut never_issued = world.status.clone();
+    never_issued.issue_time = None;
+    assert_eq!(agreement::owed(&never_issued, "ci"), None);
+    let mut answered = world.status.clone();
+    answered.approvals.as_mut().unwrap().have = 1;
+    assert_eq!(agreement::owed(&answered, "ci"), None);
 }

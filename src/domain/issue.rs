@@ -1,9 +1,11 @@
 //! Issuing: the first thing that is missing, in the order in which nothing that grants precedes what allows taking it back.
 
+use std::time::Duration;
+
 use super::{
     agenda::Lane,
     agreement,
-    call::{Call, Class, Next},
+    call::{Call, Class, Failure, Next},
     decide::{attempt, until_end},
     ending,
     observed::{Child, Enforcement, Known, LifecycleSeen, Observed},
@@ -22,6 +24,8 @@ use crate::api::{
 
 /// How long after a lease's creation the watches may lag with a connected system that its workflow names, in milliseconds.
 const SYSTEM_LAG_MILLIS: i64 = 3_000;
+/// A pause that needs no explanation.
+const SOON: Duration = Duration::from_secs(5);
 
 /// The next step towards an issued credential.
 #[must_use]
@@ -57,12 +61,24 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
         )
 }
 
-/// A pause after a failure is explained in the status, once.
+/// A pause after a failure is explained in the status, once, unless it is the first and may be the last: an API server that does
+/// not keep up would have to take one more write for every call that it did not take.
 fn explain(seen: &Observed, now: Time, next: Next) -> Next {
     match next {
-        Next::Rest { backoff: Some(Lane::Issue), .. } => pause(seen, report::retrying(seen, now), Some(Lane::Issue)),
+        Next::Rest { backoff: Some(Lane::Issue), .. } if !is_a_stumble(seen) => {
+            pause(seen, report::retrying(seen, now), Some(Lane::Issue))
+        }
         next => next,
     }
+}
+
+/// Whether what failed in this visit failed for the first time, may pass, and is tried again soon.
+fn is_a_stumble(seen: &Observed) -> bool {
+    let passes = |failure: &Failure| {
+        matches!(failure.class, Class::Conflict | Class::Throttled | Class::Transient)
+            && failure.retry_after.is_none_or(|asked| asked <= SOON)
+    };
+    !seen.learned.failed_before && seen.learned.failed.iter().all(|(_, failure)| passes(failure))
 }
 
 /// Waits until every gate has passed. One that did not pass at once need not keep people from looking at the request.

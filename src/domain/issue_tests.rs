@@ -5,7 +5,7 @@ use crate::domain::{
     observed::{Known, Memory, ObjectId},
     steps::WorkState,
     workflow_tests,
-    world::{START, World},
+    world::{Fault, START, World},
 };
 
 fn seen() -> Observed {
@@ -76,4 +76,40 @@ fn nobody_is_asked_before_a_gate_has_answered_once() {
     }
     let next = gates(&seen, world.now());
     assert!(matches!(next, Some(Next::Rest { .. })), "it is waited for: {next:?}");
+}
+
+#[test]
+fn a_first_failure_that_may_pass_soon_is_not_told_and_any_other_is() {
+    let failed = |class: Class, retry_after: Option<u64>, failed_before: bool| {
+        let mut seen = seen();
+        let failure = Failure { retry_after: retry_after.map(Duration::from_secs), ..Failure::new(class, "no") };
+        seen.learned.failed = vec![(Call::CheckAccess, failure)];
+        seen.learned.failed_before = failed_before;
+        match advance(&seen, Time::from_millis(START)) {
+            Next::Rest { backoff: Some(Lane::Issue), .. } => false,
+            Next::Do(Lane::Issue, calls) => matches!(&calls[..], [Call::WriteStatus(_)]),
+            other => panic!("{class:?} {retry_after:?} {failed_before}: {other:?}"),
+        }
+    };
+    for class in [Class::Conflict, Class::Throttled, Class::Transient] {
+        assert!(!failed(class, None, false), "{class:?}");
+        assert!(!failed(class, Some(5), false), "{class:?}");
+        assert!(failed(class, Some(6), false), "{class:?}");
+        assert!(failed(class, None, true), "{class:?}");
+    }
+    assert!(failed(Class::Forbidden, None, false));
+    assert!(failed(Class::Invalid, None, false));
+}
+
+#[test]
+fn a_lease_that_stumbles_once_is_issued_in_as_many_writes_as_one_that_does_not() {
+    let writes = |faults: Vec<(usize, Fault)>| {
+        let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+        world.faults = faults;
+        world.run(&mut memory, |w| w.status.issue_time.is_some());
+        world.calls.iter().filter(|call| matches!(call, Call::WriteStatus(_))).count()
+    };
+    let undisturbed = writes(vec![]);
+    assert_eq!(writes(vec![(1, Fault::Error)]), undisturbed);
+    assert_eq!(writes(vec![(1, Fault::Error), (2, Fault::Error)]), undisturbed + 1, "the second is told");
 }

@@ -267,6 +267,8 @@ pub struct Learned {
     pub deciders: BTreeMap<String, DeciderSeen>,
     /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
     pub failed: Vec<(Call, Failure)>,
+    /// Whether a call failed in the visit before this one, too.
+    pub failed_before: bool,
 }
 
 /// How long things are kept and waited for.

@@ -454,6 +454,7 @@ impl World {
                     };
                     self.now = at.max(self.now + 1);
                     seen = self.observe(&seen.memory);
+                    seen.learned.failed_before = backoff.is_some();
                 }
                 Next::Forget => {
                     *memory = seen.memory;

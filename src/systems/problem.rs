@@ -15,7 +15,7 @@ pub(crate) const MAX_BODY: usize = 256 << 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     Path,
-    /// The header of this name.
+    /// The header of this name, of which the schema allows 128 characters.
     Header(String),
     Body,
     Success,
@@ -26,7 +26,7 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path => f.write_str("path"),
-            Self::Header(name) => write!(f, "header {name}"),
+            Self::Header(name) => write!(f, "header {name:.128}"),
             Self::Body => f.write_str("body"),
             Self::Success => f.write_str("success"),
             Self::Retryable => f.write_str("retryable"),
@@ -60,10 +60,10 @@ pub enum Problem {
     #[error("path: {0}")]
     Path(#[from] super::path::Unsafe),
     /// A header that only the operator sets.
-    #[error("header {0}: it is the operator's own to set")]
+    #[error("header {0:.128}: it is the operator's own to set")]
     HeaderReserved(String),
     /// A header's value has characters that a header cannot hold.
-    #[error("header {0}: its value holds characters that a header cannot hold, such as a line's end")]
+    #[error("header {0:.128}: its value holds characters that a header cannot hold, such as a line's end")]
     HeaderValue(String),
     /// The body has no JSON form, or is too large.
     #[error("body: {0}")]

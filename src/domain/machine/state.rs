@@ -67,7 +67,9 @@ impl State {
 
     /// A new visit: what the last one learned is forgotten, what the process remembers is not.
     fn visit(&mut self) {
+        let failed = matches!(self.next, Next::Rest { backoff: Some(_), .. });
         self.seen = self.world.observe(&self.seen.memory);
+        self.seen.learned.failed_before = failed;
         self.finished.retain(|effect| !effect.starts_with("once a visit"));
         self.decide();
     }
@@ -76,6 +78,7 @@ impl State {
     fn die(&mut self) {
         self.world.board.clear();
         self.seen.memory = Memory::default();
+        self.next = Next::idle();
         if self.world.status.issue_time.is_none() {
             self.world.overlooked.clear();
         }

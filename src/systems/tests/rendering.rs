@@ -211,6 +211,9 @@ async fn a_header_holds_one_line_and_is_not_the_operators_own() {
         assert!(rendered(header(name, "'a'"), &with(&[("v", "")])).await.is_err());
     }
     assert!(matches!(rendered(header("X-A", "1"), &with(&[("v", "")])).await, Err(Problem::Type { .. })));
+    // As no schema allows it.
+    let endless = rendered(header(&"é".repeat(70_000), "1"), &with(&[("v", "")])).await.unwrap_err().to_string();
+    assert!(endless.len() < 400, "{} bytes", endless.len());
 }
 
 #[tokio::test]
