@@ -17,6 +17,7 @@ use super::{
 use crate::api::{
     Time,
     condition::{self, ConditionStatus},
+    decision::DecisionType,
     lifecycle::{ApprovalType, Independence},
     reasons::{EndReason, Phase},
 };
@@ -766,4 +767,44 @@ fn an_answer_is_owed_for_what_was_issued_and_not_answered_for_enough() {
     let mut answered = world.status.clone();
     answered.approvals.as_mut().unwrap().have = 1;
     assert_eq!(agreement::owed(&answered, "ci"), None);
+}
+
+#[test]
+fn the_word_of_somebody_else_is_an_answer_and_one_of_two_approvals_is_none() {
+    let approval = json!({"type": "Retrospective", "count": 2, "timeout": "50s"});
+    let (mut world, mut memory) = (asking(approval), Memory::default());
+    world.run(&mut memory, active);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    assert!(agreement::owed(&world.status, "ci").is_some());
+    for (by, owed) in [("ci", true), ("bob", false)] {
+        let mut status = world.status.clone();
+        let mut word = status.decisions[0].clone();
+        (word.by, word.decision) = (by.to_owned(), DecisionType::Revoked);
+        status.decisions.push(word);
+        assert_eq!(agreement::owed(&status, "ci").is_some(), owed, "{by}");
+    }
+}
+
+#[test]
+fn an_answer_is_late_once_the_lease_has_ended_and_only_if_it_is_new_and_about_this_lease() {
+    let approval = json!({"type": "Retrospective", "count": 2, "timeout": "30s"});
+    let (mut world, mut memory) = (asking(approval), Memory::default());
+    world.run(&mut memory, active);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    let answer = |world: &World, memory: &Memory| match agreement::late_answer(&world.observe(memory)) {
+        agreement::Late::Ask(decision) | agreement::Late::Given(decision) => decision.spec.decided_by.username.clone(),
+        none => format!("{none:?}"),
+    };
+    assert_eq!(answer(&world, &memory), "NotDue", "it lives");
+    world.run(&mut memory, at_rest);
+    assert_eq!(world.status.end_reason, Some(EndReason::ApprovalMissing));
+    assert_eq!(answer(&world, &memory), "Missing", "alice's word was known before");
+    let mut elsewhere = word(&world, "carol", "Approved", 100);
+    elsewhere.spec.lifecycle_ref.name = "other".into();
+    world.decisions.push(elsewhere);
+    assert_eq!(answer(&world, &memory), "Missing", "carol agreed to something else");
+    decide(&mut world, "bob", "Approved", 100);
+    assert_eq!(answer(&world, &memory), "bob");
 }
