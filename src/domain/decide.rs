@@ -88,7 +88,10 @@ mod tests {
     use super::*;
     use crate::{
         api::reasons::Phase,
-        domain::{observed::Memory, world::World},
+        domain::{
+            observed::{Known, Memory, ObjectId},
+            world::World,
+        },
     };
 
     #[test]
@@ -102,5 +105,17 @@ mod tests {
         world.run(&mut Memory::default(), |w| w.status.phase == Some(Phase::Active));
         let seen = world.observe(&Memory::default());
         assert_eq!([Lane::End, Lane::Issue, Lane::Retry].map(|lane| belongs(&seen, Lane::Issue, lane)), [true; 3]);
+    }
+
+    #[test]
+    fn an_account_that_stands_where_none_should_is_not_gone_and_only_an_account_counts() {
+        let world = World::new("TokenRequest");
+        let mut seen = world.observe(&Memory::default());
+        seen.children.insert(Child::Account, Known::Absent);
+        let id = ObjectId { namespace: "ns".into(), name: "stray".into(), uid: "stray".into() };
+        for (stray, gone) in [(Child::Account, false), (Child::Job, true)] {
+            seen.strays = vec![(stray.clone(), id.clone())];
+            assert_eq!(account_gone(&seen), gone, "{stray:?}");
+        }
     }
 }

@@ -332,3 +332,7 @@ fn denied(refusals: &[Refusal], now: Time) -> End {
     let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
     End::new(EndReason::Denied, now, all.join("; "))
 }
+
+#[cfg(test)]
+#[path = "cause_tests.rs"]
+mod tests;
