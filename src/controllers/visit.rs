@@ -63,7 +63,7 @@ pub struct Reins {
     pub key: LeaseUid,
     /// Which visit of that lease it is: what is said late must not be taken for the next one's.
     pub number: u64,
-    /// Whether the last one failed.
+    /// Whether there are failures in a row, in whatever lane.
     pub failed_before: bool,
     /// An end has come while something was being issued: stop after the current call.
     pub interrupt: Arc<AtomicBool>,

@@ -105,6 +105,10 @@ mod tests {
         world.run(&mut Memory::default(), |w| w.status.phase == Some(Phase::Active));
         let seen = world.observe(&Memory::default());
         assert_eq!([Lane::End, Lane::Issue, Lane::Retry].map(|lane| belongs(&seen, Lane::Issue, lane)), [true; 3]);
+        assert!(!belongs(&seen, Lane::End, Lane::Issue));
+        world.run(&mut Memory::default(), |w| w.status.end_time.is_some());
+        let seen = world.observe(&Memory::default());
+        assert!(!belongs(&seen, Lane::Issue, Lane::End));
     }
 
     #[test]

@@ -26,6 +26,9 @@ use crate::api::{
 const SYSTEM_LAG_MILLIS: i64 = 3_000;
 /// A pause that needs no explanation.
 const SOON: Duration = Duration::from_secs(5);
+/// How old a lease becomes, in milliseconds, before any failure is told where its status says nothing yet: half of the time after
+/// which `kubectl lease` takes it that nobody sees it.
+const WITHOUT_A_WORD_MILLIS: i64 = 30_000;
 
 /// The next step towards an issued credential.
 #[must_use]
@@ -61,24 +64,26 @@ pub fn advance(seen: &Observed, now: Time) -> Next {
         )
 }
 
-/// A pause after a failure is explained in the status, once, unless it is the first and may be the last: an API server that does
-/// not keep up would have to take one more write for every call that it did not take.
+/// A pause after a failure is explained in the status, once, unless it is the first and may be the last: each call that an API
+/// server does not take would cost it one more, the dearest there is.
 fn explain(seen: &Observed, now: Time, next: Next) -> Next {
     match next {
-        Next::Rest { backoff: Some(Lane::Issue), .. } if !is_a_stumble(seen) => {
+        Next::Rest { backoff: Some(Lane::Issue), .. } if !is_a_stumble(seen, now) => {
             pause(seen, report::retrying(seen, now), Some(Lane::Issue))
         }
         next => next,
     }
 }
 
-/// Whether what failed in this visit failed for the first time, may pass, and is tried again soon.
-fn is_a_stumble(seen: &Observed) -> bool {
+/// Whether what failed in this visit failed for the first time, may pass, and is tried again soon, of a lease whose requester has
+/// not waited for long without a word.
+fn is_a_stumble(seen: &Observed, now: Time) -> bool {
     let passes = |failure: &Failure| {
         matches!(failure.class, Class::Conflict | Class::Throttled | Class::Transient)
             && failure.retry_after.is_none_or(|asked| asked <= SOON)
     };
-    !seen.learned.failed_before && seen.learned.failed.iter().all(|(_, failure)| passes(failure))
+    let waits = seen.lease.status.phase.is_none() && now >= seen.lease.created.plus_millis(WITHOUT_A_WORD_MILLIS);
+    !waits && !seen.learned.failed_before && seen.learned.failed.iter().all(|(_, failure)| passes(failure))
 }
 
 /// Waits until every gate has passed. One that did not pass at once need not keep people from looking at the request.

@@ -1,6 +1,7 @@
 //! What is asked once more before a refusal is said, and what is cleared away on the way to a credential.
 
 use super::*;
+use crate::api::reasons::Phase;
 use crate::domain::{
     observed::{Known, Memory, ObjectId},
     steps::WorkState,
@@ -99,6 +100,19 @@ fn a_first_failure_that_may_pass_soon_is_not_told_and_any_other_is() {
     }
     assert!(failed(Class::Forbidden, None, false));
     assert!(failed(Class::Invalid, None, false));
+}
+
+#[test]
+fn a_failure_is_told_if_one_beside_it_will_not_pass_or_if_nothing_was_told_for_long() {
+    let mut seen = seen();
+    seen.learned.failed = vec![(Call::CheckAccess, Failure::new(Class::Throttled, "no"))];
+    let age = |millis: i64| Time::from_millis(START + millis);
+    assert!(is_a_stumble(&seen, age(29_999)));
+    assert!(!is_a_stumble(&seen, age(30_000)));
+    seen.lease.status.phase = Some(Phase::AwaitingApproval);
+    assert!(is_a_stumble(&seen, age(30_000)), "its requester has a word");
+    seen.learned.failed.push((Call::Evaluate, Failure::new(Class::Forbidden, "never")));
+    assert!(!is_a_stumble(&seen, age(0)));
 }
 
 #[test]

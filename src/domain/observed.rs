@@ -267,7 +267,7 @@ pub struct Learned {
     pub deciders: BTreeMap<String, DeciderSeen>,
     /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
     pub failed: Vec<(Call, Failure)>,
-    /// Whether a call failed in the visit before this one, too.
+    /// Whether the visits before this one have failed, without one since that did not.
     pub failed_before: bool,
 }
 

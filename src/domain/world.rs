@@ -441,9 +441,10 @@ impl World {
                         learn(&mut seen, call, answer, self.now());
                     }
                 }
-                Next::Rest { .. } if seen.works != self.board => {
+                Next::Rest { backoff, .. } if seen.works != self.board => {
                     // An answer of another system wakes the lease.
                     seen = self.observe(&seen.memory);
+                    seen.learned.failed_before = backoff.is_some();
                 }
                 Next::Rest { wishes, backoff } => {
                     let earliest = wishes.iter().map(|(_, at)| at.as_millis()).min();

@@ -71,3 +71,36 @@ fn a_lease_that_cannot_be_issued_yet_says_so_and_is_issued_when_it_can() {
         lab.stop().await
     });
 }
+
+/// A webhook of the cluster's that nobody answers: the API server refuses with 500 what it should be asked about.
+const DEAF: &str = r#"{
+    "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "deaf"},
+    "webhooks": [{
+        "name": "deaf.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"], "failurePolicy": "Fail",
+        "timeoutSeconds": 1, "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [{"apiGroups": ["batch"], "apiVersions": ["v1"], "resources": ["jobs"], "operations": ["CREATE"]}]
+    }]
+}"#;
+
+#[test]
+fn a_call_that_fails_for_long_is_told_although_it_may_pass() {
+    run(async {
+        let lab = Lab::start(Options::default(), &[]).await?;
+        let tenant = lab.tenant("phases").await?;
+        tenant.lifecycle("nightly", |_| {}).await?;
+        lab.kubectl(&["apply", "-f", "-"], Some(DEAF)).await?;
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        tenant.lease("run", "nightly", |spec| spec["ttl"] = json!("10m")).await?;
+        let lease = tenant.lease_in("run", Phase::Pending).await?;
+        let issued = condition_of(&lease, "Issued")?;
+        ensure!(issued.reason == "Retrying" && issued.message.contains("webhook"), "{issued:?}");
+
+        lab.kubectl(&["delete", "validatingwebhookconfiguration", "deaf"], None).await?;
+        let lease = tenant.lease_in("run", Phase::Active).await?;
+        ensure!(condition_of(&lease, "Issued")?.reason == "Delivered", "{:?}", lease.status);
+        tenant.delete_lease("run").await?;
+        lab.nothing_left_of(lease.metadata.uid.as_deref().context("no uid")?).await?;
+        drop(tenant);
+        lab.stop().await
+    });
+}

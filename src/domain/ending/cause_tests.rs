@@ -92,3 +92,11 @@ fn nobody_has_answered_in_time_once_the_time_is_up_and_everything_is_known() {
     seen.synced = false;
     assert_eq!(reason(&seen, 300_000), None, "an approval may be on its way");
 }
+
+#[test]
+fn nobody_has_to_answer_in_time_for_what_is_issued_before_that() {
+    let mut world = World::new("TokenRequest");
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": "Retrospective", "timeout": "30s"});
+    let seen = world.observe(&Memory::default());
+    assert_eq!(reason(&seen, 30_000), None, "it is late, and to be issued");
+}

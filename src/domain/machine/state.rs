@@ -67,7 +67,10 @@ impl State {
 
     /// A new visit: what the last one learned is forgotten, what the process remembers is not.
     fn visit(&mut self) {
-        let failed = matches!(self.next, Next::Rest { backoff: Some(_), .. });
+        let failed = match &self.next {
+            Next::Rest { backoff, .. } => backoff.is_some(),
+            _ => self.seen.learned.failed_before,
+        };
         self.seen = self.world.observe(&self.seen.memory);
         self.seen.learned.failed_before = failed;
         self.finished.retain(|effect| !effect.starts_with("once a visit"));
