@@ -4,9 +4,14 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    api::lifecycle::{RoleKind, RoleRef},
+    api::{
+        lifecycle::{RoleKind, RoleRef},
+        reasons::Phase,
+        standing::{StandingLease, StandingStatus},
+    },
     domain::{
-        observed::{Memory, ObjectId},
+        call::{Class, Failure},
+        observed::{LifecycleFacts, Memory, ObjectId},
         workflow_tests,
         world::{START, World},
     },
@@ -99,4 +104,96 @@ fn nobody_has_to_answer_in_time_for_what_is_issued_before_that() {
     world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": "Retrospective", "timeout": "30s"});
     let seen = world.observe(&Memory::default());
     assert_eq!(reason(&seen, 30_000), None, "it is late, and to be issued");
+}
+
+/// An active lease, as one that this process has issued is seen.
+fn live(world: &mut World) -> Observed {
+    let mut memory = Memory::default();
+    world.run(&mut memory, |w| w.status.phase == Some(Phase::Active));
+    world.observe(&memory)
+}
+
+/// A lease that is made for a standing credential, which no longer names it.
+fn left_behind() -> Observed {
+    let mut world = World::new("Secret");
+    world.standing_ref = Some("agent");
+    world.lifecycle.as_mut().unwrap()["standing"] =
+        json!([{"name": "agent", "grants": ["b", "a"], "secret": "held", "ttl": "60s"}]);
+    let next = StandingLease { name: "lease".into(), uid: None };
+    world.standing = vec![StandingStatus { name: "agent".into(), next: Some(next), ..StandingStatus::default() }];
+    let mut seen = live(&mut world);
+    if let LifecycleSeen::Present(lifecycle) = &mut seen.lifecycle {
+        lifecycle.standing[0].next = None;
+    }
+    seen
+}
+
+fn lifecycle(seen: &mut Observed) -> &mut LifecycleFacts {
+    match &mut seen.lifecycle {
+        LifecycleSeen::Present(lifecycle) => lifecycle,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_missing_of_a_lease_is_no_cause_while_another_one_may_be_confirmed() {
+    let mut gone = live(&mut World::new("TokenRequest"));
+    gone.lifecycle = LifecycleSeen::Absent { confirmed: false };
+    for mut seen in [gone, left_behind()] {
+        // The API server itself has said so.
+        let account = seen.present(&Child::Account).unwrap().uid.clone();
+        seen.children.insert(Child::Account, Known::Absent);
+        seen.memory.gone.insert(account);
+        assert_eq!(reason(&seen, 1_000), None, "{:?}", seen.lifecycle);
+        seen.learned.failed = vec![(Call::ReadLifecycle, Failure::new(Class::Transient, "no"))];
+        assert_eq!(reason(&seen, 1_000), Some(EndReason::AccountDeleted), "{:?}", seen.lifecycle);
+    }
+}
+
+#[test]
+fn a_lifecycle_ends_its_leases_once_it_is_being_deleted_and_once_its_time_is_up() {
+    let mut seen = live(&mut World::new("TokenRequest"));
+    lifecycle(&mut seen).spec.expiration_time = Some(Time::from_millis(START + LATER));
+    assert_eq!(reason(&seen, LATER - 1), None);
+    assert_eq!(reason(&seen, LATER), Some(EndReason::LifecycleExpired));
+    lifecycle(&mut seen).deleting = true;
+    assert_eq!(reason(&seen, LATER - 1), Some(EndReason::LifecycleDeleted));
+}
+
+#[test]
+fn a_grant_that_moves_to_another_namespace_or_role_is_withdrawn() {
+    type Change = fn(&mut Grant);
+    let changes: [Change; 2] = [|g| g.namespace = Some("elsewhere".into()), |g| g.role_ref.name = "writer".into()];
+    for change in changes {
+        let mut seen = live(&mut World::new("TokenRequest"));
+        change(&mut lifecycle(&mut seen).spec.grants[0]);
+        assert_eq!(reason(&seen, 1_000), Some(EndReason::GrantWithdrawn));
+    }
+}
+
+#[test]
+fn policies_judge_once_every_namespace_that_they_select_by_is_known() {
+    let mut seen = live(&mut World::new("TokenRequest"));
+    for grant in &mut seen.lease.status.request.as_mut().unwrap().grants {
+        grant.namespace = "elsewhere".into();
+    }
+    assert!(!judged_by_policies(&seen), "that of the grants is not");
+    let labels = seen.namespaces.remove("ns").unwrap();
+    seen.namespaces.insert("elsewhere".into(), labels.clone());
+    assert!(!judged_by_policies(&seen), "the lease's own is not");
+    seen.namespaces.insert("ns".into(), labels);
+    assert!(judged_by_policies(&seen));
+}
+
+#[test]
+fn a_role_that_is_too_large_to_compare_is_widened_by_any_change_and_an_empty_one_by_what_it_gains() {
+    let mut seen = live(&mut World::new("TokenRequest"));
+    let held = |seen: &mut Observed, digest: String| {
+        let grant = &mut seen.lease.status.request.as_mut().unwrap().grants[0];
+        (grant.rules, grant.rules_digest) = (vec![], digest);
+    };
+    held(&mut seen, "of very many rules".into());
+    assert!(widened(&seen).is_some_and(|(grant, why)| grant == "a" && why.contains("too many")));
+    held(&mut seen, rbac::digest(&[]));
+    assert!(widened(&seen).is_some_and(|(_, why)| why.contains("configmaps")), "{:?}", widened(&seen));
 }
