@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    api::reasons::Phase,
+    api::{
+        reasons::{EndReason, Phase},
+        status::{AccountIdentity, CredentialStatus},
+    },
     domain::{
         call::Failure,
         observed::{Memory, TokenFacts},
@@ -58,4 +61,47 @@ fn an_ended_lease_is_kept_until_other_systems_know() {
     }
     let next = crate::domain::decide::decide(&seen, world.now());
     assert!(matches!(next, Next::Rest { .. }), "{next:?}");
+}
+
+#[test]
+fn a_death_is_owed_a_proof_if_anything_tells_of_a_life() {
+    type Tell = fn(&mut Observed);
+    let tells: [(bool, Tell); 5] = [
+        (false, |_| {}),
+        (true, |seen| seen.memory.delivered = true),
+        (true, |seen| seen.memory.account = Some(account())),
+        (true, |seen| credential(seen).service_account = Some(identity())),
+        (true, |seen| credential(seen).revocation_time = Some(at(0))),
+    ];
+    for (n, (owed, tell)) in tells.into_iter().enumerate() {
+        let mut seen = World::new("TokenRequest").observe(&Memory::default());
+        seen.memory.gone.insert(account().uid);
+        tell(&mut seen);
+        let end = End { reason: EndReason::Expired, at: at(0), message: String::new() };
+        let next = take_down(&seen, at(1), &end);
+        let is_final = match &next {
+            Next::Do(_, calls) => match &calls[..] {
+                [Call::WriteStatus(status)] => status.phase.is_some_and(Phase::is_final),
+                // Whether there is a Secret of which nothing tells is looked at on the way to the proof.
+                [Call::Find(Child::Secret)] => false,
+                other => panic!("{n}: {other:?}"),
+            },
+            Next::Rest { .. } => false,
+            Next::Forget => panic!("{n}"),
+        };
+        assert_eq!(is_final, !owed, "{n}: {next:?}");
+    }
+}
+
+fn account() -> ObjectId {
+    ObjectId { namespace: "leasehold-leases".into(), name: "account".into(), uid: "account".into() }
+}
+
+fn identity() -> AccountIdentity {
+    let ObjectId { namespace, name, uid } = account();
+    AccountIdentity { namespace, name, uid }
+}
+
+fn credential(seen: &mut Observed) -> &mut CredentialStatus {
+    seen.lease.status.credential.get_or_insert_default()
 }
