@@ -26,7 +26,17 @@ fn nothing_is_claimed_while_the_api_server_still_knows_the_token() {
     let told = |seen: &Observed, millis: i64| proof(seen, at(millis), at(0));
     assert!(matches!(told(&seen, PROOF_WAIT_MILLIS - 1), Proof::Wait(due) if due == at(PROOF_WAIT_MILLIS)));
     assert!(matches!(told(&seen, PROOF_WAIT_MILLIS), Proof::Given(Evidence::AccountGoneAndWaited)));
+    seen.memory.control = Control::Accepted;
+    assert!(
+        matches!(told(&seen, PROOF_WAIT_MILLIS), Proof::Given(Evidence::AccountGoneAndWaited)),
+        "there is no token to ask about"
+    );
     seen.memory.token = Some(TokenFacts { credential_id: None, expires: at(600_000) });
+    seen.memory.control = Control::default();
+    assert!(
+        matches!(told(&seen, PROOF_WAIT_MILLIS), Proof::Given(Evidence::AccountGoneAndWaited)),
+        "no answer about it would say anything"
+    );
     seen.memory.control = Control::Accepted;
     assert!(matches!(told(&seen, PROOF_WAIT_MILLIS), Proof::Ask));
     let mut failed = |class: Class| {
@@ -104,4 +114,41 @@ fn identity() -> AccountIdentity {
 
 fn credential(seen: &mut Observed) -> &mut CredentialStatus {
     seen.lease.status.credential.get_or_insert_default()
+}
+
+#[test]
+fn whether_a_binding_is_gone_is_asked_again_after_a_pause_until_it_is_known() {
+    let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
+    world.run(&mut memory, |w| w.status.phase == Some(Phase::Active));
+    let mut seen = world.observe(&memory);
+    seen.children.clear();
+    let end = End { reason: EndReason::Expired, at: at(0), message: String::new() };
+    credential(&mut seen).revocation_time = Some(at(0));
+    let pause = |seen: &Observed| match take_down(seen, at(1), &end) {
+        Next::Rest { backoff, .. } => backoff,
+        other => panic!("{other:?}"),
+    };
+    let questions = recorded::questions(&seen);
+    assert!(!questions.is_empty());
+    for call in &questions {
+        seen.learned.failed.push((call.clone(), Failure::new(Class::Transient, "no")));
+    }
+    assert_eq!(pause(&seen), Some(Lane::Retry));
+    seen.memory.gone.extend(seen.lease.status.bindings.iter().map(|b| b.uid.clone()));
+    assert_eq!(pause(&seen), None);
+}
+
+#[test]
+fn nobody_is_told_of_an_end_before_its_proof_is_written_down() {
+    let (mut world, mut memory) = (workflow_tests::world("TokenRequest", false), Memory::default());
+    let told = Task { step: "told".into(), part: Part::Do };
+    world.run(&mut memory, |w| w.called.contains(&told));
+    let first = |is: &dyn Fn(&Call) -> bool| world.calls.iter().position(is);
+    let proven = |call: &Call| match call {
+        Call::WriteStatus(status) => status.credential.as_ref().is_some_and(|c| c.evidence.is_some()),
+        _ => false,
+    };
+    let tells = |call: &Call| matches!(call, Call::Start { task, .. } if *task == told);
+    let (proven, tells) = (first(&proven), first(&tells));
+    assert!(proven.is_some() && proven < tells, "{proven:?} {tells:?}");
 }
