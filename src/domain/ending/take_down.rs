@@ -197,7 +197,7 @@ fn conclude(seen: &Observed, now: Time, concluded: &Concluded) -> Next {
         } else if matches!(seen.lease.presence, Presence::Deleting | Presence::Unreadable) {
             // Its finalizer's owner, or whoever can mend or delete it, is next.
             Next::idle()
-        } else if due <= now && status == seen.lease.status {
+        } else if due <= now {
             attempt(seen, Lane::Retry, vec![Call::DeleteLease], vec![])
         } else {
             Next::at(Lane::Retry, due.max(now))

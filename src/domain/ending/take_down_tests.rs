@@ -152,3 +152,22 @@ fn nobody_is_told_of_an_end_before_its_proof_is_written_down() {
     let (proven, tells) = (first(&proven), first(&tells));
     assert!(proven.is_some() && proven < tells, "{proven:?} {tells:?}");
 }
+
+#[test]
+fn nobody_has_to_be_told_of_what_was_never_issued() {
+    let (mut world, mut memory) = (workflow_tests::world("TokenRequest", false), Memory::default());
+    world.may_lease = false;
+    world.run(&mut memory, |w| !w.exists);
+    assert_eq!((world.exists, world.status.phase), (false, Some(Phase::Denied)));
+}
+
+#[test]
+fn a_status_that_could_not_be_written_is_tried_again_apart_from_first_ends_and_in_the_lane_of_issuing() {
+    let mut seen = World::new("TokenRequest").observe(&Memory::default());
+    let status = CredentialLeaseStatus { phase: Some(Phase::Pending), ..CredentialLeaseStatus::default() };
+    seen.learned.failed = vec![(Call::WriteStatus(Box::new(status.clone())), Failure::new(Class::Transient, "no"))];
+    for (lane, again) in [(Lane::End, Lane::Retry), (Lane::Retry, Lane::Retry), (Lane::Issue, Lane::Issue)] {
+        let next = write(&seen, status.clone(), lane, Next::idle());
+        assert_eq!(next, Next::Rest { wishes: vec![], backoff: Some(again) });
+    }
+}

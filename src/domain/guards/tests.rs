@@ -247,3 +247,13 @@ fn the_strongest_stop_wins() {
     assert_eq!(stop(&guarding(&policies, &scope)), Some((StopPolicy::HoldAndRevoke, "b".into())));
     assert_eq!(stop(&guarding(&policies[2..], &scope)), None);
 }
+
+#[test]
+fn a_policy_that_selects_no_granted_namespaces_guards_what_grants_nothing_and_another_does_not() {
+    let ground = Ground::new();
+    let scope = Scope { grants: vec![], ..ground.scope() };
+    let into = json!({"match": {"grantNamespaces": {"matchLabels": {"team": "a"}}}});
+    let policies = [policy("everything", json!({})), policy("granted", into)];
+    let names: Vec<&str> = guarding(&policies, &scope).iter().map(|g| g.policy.name.as_str()).collect();
+    assert_eq!(names, ["everything"]);
+}
