@@ -127,3 +127,20 @@ fn a_lease_that_stumbles_once_is_issued_in_as_many_writes_as_one_that_does_not()
     assert_eq!(writes(vec![(1, Fault::Error)]), undisturbed);
     assert_eq!(writes(vec![(1, Fault::Error), (2, Fault::Error)]), undisturbed + 1, "the second is told");
 }
+
+#[test]
+fn nothing_is_asked_or_made_before_policies_and_lifecycles_are_known() {
+    type Change = fn(&mut Observed);
+    let unknown: [Change; 2] =
+        [|seen| seen.enforcement = Enforcement::Unknown, |seen| seen.lifecycle = LifecycleSeen::Unknown];
+    for change in unknown {
+        let mut seen = seen();
+        change(&mut seen);
+        let next = advance(&seen, Time::from_millis(START));
+        let Next::Do(_, calls) = &next else { panic!("{next:?}") };
+        let [Call::WriteStatus(status)] = &calls[..] else { panic!("{calls:?}") };
+        assert_eq!(status.phase, Some(Phase::Pending));
+        seen.lease.status = *status.clone();
+        assert!(matches!(advance(&seen, Time::from_millis(START)), Next::Rest { backoff: None, .. }));
+    }
+}

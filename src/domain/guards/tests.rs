@@ -130,6 +130,8 @@ fn the_stricter_wins_in_every_term() {
             }}),
         ),
     ];
+    let loose = ground.effective(own.clone(), &policies[..1]);
+    assert_eq!((loose.backstop, loose.on_role_change), (Backstop::None, OnRoleChange::Report));
     let all = ground.effective(own, &policies);
     let by = |value: i32| Some(Bound { value, by: Some("tight".to_owned()) });
     assert_eq!(all.ttl_max, Bound { value: Duration::from_secs(3600), by: Some("tight".into()) });
@@ -256,4 +258,20 @@ fn a_policy_that_selects_no_granted_namespaces_guards_what_grants_nothing_and_an
     let policies = [policy("everything", json!({})), policy("granted", into)];
     let names: Vec<&str> = guarding(&policies, &scope).iter().map(|g| g.policy.name.as_str()).collect();
     assert_eq!(names, ["everything"]);
+}
+
+#[test]
+fn a_label_without_a_value_is_no_label_that_two_namespaces_share() {
+    let mut ground = Ground::new();
+    let terms = json!({"grants": {"crossNamespace": {"type": "SameLabel", "label": "team"}}});
+    let refused = |ground: &Ground| {
+        let scope = ground.scope();
+        let policies = [policy("opens", terms.clone())];
+        !violations(&scope, &guarding(&policies, &scope)).is_empty()
+    };
+    assert!(!refused(&ground));
+    for labels in ground.namespaces.values_mut() {
+        labels.insert("team".into(), String::new());
+    }
+    assert!(refused(&ground));
 }
