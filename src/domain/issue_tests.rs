@@ -144,3 +144,34 @@ fn nothing_is_asked_or_made_before_policies_and_lifecycles_are_known() {
         assert!(matches!(advance(&seen, Time::from_millis(START)), Next::Rest { backoff: None, .. }));
     }
 }
+
+#[test]
+fn validations_are_evaluated_once_a_visit_if_there_are_any() {
+    let mut world = World::new("TokenRequest");
+    world.lifecycle.as_mut().unwrap()["terms"]["validations"] =
+        serde_json::json!([{"expression": "true", "message": "never"}]);
+    let mut seen = world.observe(&Memory::default());
+    seen.learned.access = Some(true);
+    assert_eq!(questions(&seen), [Call::Evaluate]);
+    seen.learned.violations = Some(vec![]);
+    assert_eq!(questions(&seen), []);
+    seen.learned.access = None;
+    assert_eq!(questions(&seen), [Call::CheckAccess]);
+}
+
+#[test]
+fn the_rules_are_asked_before_people_are_and_not_while_all_that_is_missing_is_their_word() {
+    let asks = |kind: &str| {
+        let mut world = World::new("TokenRequest");
+        world.lifecycle.as_mut().unwrap()["terms"]["approval"] = serde_json::json!({"type": kind});
+        world
+    };
+    let (mut waiting, mut memory) = (asks("Required"), Memory::default());
+    assert_eq!(questions(&waiting.observe(&memory)), [Call::CheckAccess], "nothing is shown to anybody yet");
+    waiting.run(&mut memory, |w| w.status.request.is_some());
+    let shown = waiting.status.request.clone();
+    assert_eq!(questions(&waiting.observe(&memory)), []);
+    let mut begun = asks("Retrospective").observe(&Memory::default());
+    begun.lease.status.request = shown;
+    assert_eq!(questions(&begun), [Call::CheckAccess], "nobody's word is missing for it to be issued");
+}
