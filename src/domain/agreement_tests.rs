@@ -10,8 +10,10 @@ use super::{
     call::{Call, Class, Next},
     ending,
     guards::PolicySeen,
+    issue,
     observed::{Child, DeciderSeen, DecisionSeen, Enforcement, Memory, Observed},
     request::{self, Roles},
+    workflow_tests,
     world::{Fault, START, World, rule, uid},
 };
 use crate::api::{
@@ -807,4 +809,30 @@ fn an_answer_is_late_once_the_lease_has_ended_and_only_if_it_is_new_and_about_th
     assert_eq!(answer(&world, &memory), "Missing", "carol agreed to something else");
     decide(&mut world, "bob", "Approved", 100);
     assert_eq!(answer(&world, &memory), "bob");
+}
+
+#[test]
+fn whoever_has_agreed_is_not_asked_about_again_while_too_few_have() {
+    let (mut world, mut memory) = (asking(json!({"count": 3, "timeout": "5m"})), Memory::default());
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    assert_eq!(issue::deciders(&world.observe(&memory)), []);
+    decide(&mut world, "bob", "Approved", 20);
+    let bob = world.decisions[1].uid.clone();
+    assert_eq!(issue::deciders(&world.observe(&memory)), [Call::CheckDecider { decision: bob }]);
+}
+
+#[test]
+fn what_a_gate_has_let_pass_and_somebody_agreed_to_is_issued() {
+    let (mut world, mut memory) = (workflow_tests::world("TokenRequest", false), Memory::default());
+    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"timeout": "5m"});
+    world.run(&mut memory, waits);
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| active(w) || at_rest(w));
+    assert!(active(&world), "{:?}", world.status.phase);
+    assert_eq!(world.status.decisions.len(), 1);
+    let first = |is: fn(&Call) -> bool| world.calls.iter().position(is);
+    let told = first(|call| matches!(call, Call::WriteStatus(status) if !status.decisions.is_empty()));
+    assert!(told < first(|call| matches!(call, Call::Create(_))), "it is written down before anything is made");
 }

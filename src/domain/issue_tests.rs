@@ -10,7 +10,12 @@ use crate::domain::{
 };
 
 fn seen() -> Observed {
-    let mut seen = World::new("TokenRequest").observe(&Memory::default());
+    confirmed(&World::new("TokenRequest"))
+}
+
+/// As the API server itself has said that it is.
+fn confirmed(world: &World) -> Observed {
+    let mut seen = world.observe(&Memory::default());
     if let LifecycleSeen::Present(lifecycle) = &mut seen.lifecycle {
         lifecycle.confirmed = true;
     }
@@ -174,4 +179,35 @@ fn the_rules_are_asked_before_people_are_and_not_while_all_that_is_missing_is_th
     let mut begun = asks("Retrospective").observe(&Memory::default());
     begun.lease.status.request = shown;
     assert_eq!(questions(&begun), [Call::CheckAccess], "nobody's word is missing for it to be issued");
+}
+
+#[test]
+fn nothing_is_refused_before_the_policies_are_known_to_be_in_force() {
+    let mut seen = seen();
+    seen.learned.access = Some(false);
+    assert!(refusal(&seen, Time::from_millis(START)).is_some());
+    for enforcement in [Enforcement::Unknown, Enforcement::Missing("one".into())] {
+        seen.enforcement = enforcement;
+        assert_eq!(refusal(&seen, Time::from_millis(START)), None);
+    }
+}
+
+#[test]
+fn a_refusal_names_everything_so_every_rule_is_asked_first() {
+    let mut world = World::new("TokenRequest");
+    world.ttl = Some("2h");
+    let mut seen = confirmed(&world);
+    assert_eq!(refusal(&seen, Time::from_millis(START)), None, "whether the requester may lease is not known");
+    seen.learned.access = Some(false);
+    assert_eq!(refusal(&seen, Time::from_millis(START)).map(|refusals| refusals.len()), Some(2));
+}
+
+#[test]
+fn a_system_that_may_come_is_waited_for_before_a_refusal() {
+    let mut world = workflow_tests::world("TokenRequest", false);
+    world.systems.clear();
+    let mut seen = confirmed(&world);
+    seen.learned.access = Some(true);
+    assert_eq!(refusal(&seen, Time::from_millis(START)), None);
+    assert!(refusal(&seen, Time::from_millis(START + SYSTEM_LAG_MILLIS)).is_some());
 }
