@@ -211,3 +211,20 @@ fn a_system_that_may_come_is_waited_for_before_a_refusal() {
     assert_eq!(refusal(&seen, Time::from_millis(START)), None);
     assert!(refusal(&seen, Time::from_millis(START + SYSTEM_LAG_MILLIS)).is_some());
 }
+
+#[test]
+fn the_job_that_would_end_an_account_is_made_before_it_and_not_after_it() {
+    let mut seen = seen();
+    let made = |seen: &Observed| match objects(seen) {
+        Some(Next::Do(_, calls)) => calls,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(made(&seen), [Call::Create(Child::Job)]);
+    seen.children.insert(Child::Account, Known::Present(object("account")));
+    let bindings = ["a", "b"].map(|grant| Call::Create(Child::Binding(grant.into())));
+    assert_eq!(made(&seen), bindings, "an owner that comes later owns nothing");
+    let mut world = World::new("TokenRequest");
+    world.lifecycle.as_mut().unwrap()["terms"]["backstop"] = "None".into();
+    let without = [&[Call::Create(Child::Account)], &bindings[..]].concat();
+    assert_eq!(made(&confirmed(&world)), without, "none is wanted");
+}
