@@ -1,12 +1,12 @@
 //! What is asked once more before a refusal is said, and what is cleared away on the way to a credential.
 
 use super::*;
-use crate::api::reasons::Phase;
+use crate::api::{reasons::Phase, status::PolicyRule};
 use crate::domain::{
-    observed::{Known, Memory, ObjectId},
+    observed::{Known, Memory, ObjectId, RoleSeen},
     steps::WorkState,
     workflow_tests,
-    world::{Fault, START, World},
+    world::{Fault, START, World, rule},
 };
 
 fn seen() -> Observed {
@@ -227,4 +227,29 @@ fn the_job_that_would_end_an_account_is_made_before_it_and_not_after_it() {
     world.lifecycle.as_mut().unwrap()["terms"]["backstop"] = "None".into();
     let without = [&[Call::Create(Child::Account)], &bindings[..]].concat();
     assert_eq!(made(&confirmed(&world)), without, "none is wanted");
+}
+
+#[test]
+fn each_role_is_compared_with_what_its_own_grant_was_agreed_to_with() {
+    let of = |verbs: &[&str]| RoleSeen { rules: vec![rule(verbs)], ..seen().roles["a"].clone() };
+    let mut seen = seen();
+    seen.roles.insert("b".into(), of(&["list"]));
+    let read = |roles: [(&str, &[&str]); 2]| roles.map(|(grant, verbs)| (grant.to_owned(), Some(of(verbs)))).into();
+    seen.learned.roles_after = read([("a", &["get"]), ("b", &["list"])]);
+    assert_eq!(stale(&seen), None);
+    seen.learned.roles_after = read([("a", &["get"]), ("b", &["get"])]);
+    assert!(stale(&seen).is_some_and(|why| why.contains("grant b")), "{:?}", stale(&seen));
+}
+
+#[test]
+fn a_role_that_no_status_may_hold_is_compared_with_what_was_watched() {
+    let names =
+        |count: usize| PolicyRule { resource_names: (0..count).map(|n| format!("{n}")).collect(), ..rule(&["get"]) };
+    let of = |count: usize| RoleSeen { rules: vec![names(count)], ..seen().roles["a"].clone() };
+    let mut seen = seen();
+    seen.roles.insert("a".into(), of(70));
+    seen.learned.roles_after = [("a".to_owned(), Some(of(66)))].into();
+    assert_eq!(stale(&seen), None, "it has lost rights");
+    seen.learned.roles_after = [("a".to_owned(), Some(of(71)))].into();
+    assert!(stale(&seen).is_some());
 }

@@ -1,11 +1,12 @@
 //! Each rule refuses what breaks it, and nothing else does.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::json;
 
 use super::*;
 use crate::domain::{
+    guards::PolicySeen,
     observed::{Held, Memory},
     world::{START, World},
 };
@@ -60,6 +61,14 @@ const CASES: &[Case] = &[
         |_| {},
     ),
     (&["NoPolicy"], |_| {}, |seen| seen.settings.require_policy = true),
+    (
+        &[],
+        |w| {
+            let spec = serde_json::from_value(json!({})).unwrap();
+            w.policies.push(Arc::new(PolicySeen { name: "everything".into(), spec }));
+        },
+        |seen| seen.settings.require_policy = true,
+    ),
     (&["NotBeforeTooFar"], |_| {}, |seen| spec(seen).not_before = Some(start().plus_millis(MAX_AHEAD_MILLIS + 1))),
     (&["TtlAboveMax"], |w| w.ttl = Some("61m"), |_| {}),
     (
@@ -74,6 +83,24 @@ const CASES: &[Case] = &[
     (
         &["SecretNameNotAllowed"],
         |w| w.delivery = "Secret",
+        |seen| {
+            spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
+        },
+    ),
+    (
+        &[],
+        |w| {
+            w.delivery = "Secret";
+            lifecycle(w)["terms"]["secretNames"] = json!(["mine"]);
+        },
+        |seen| {
+            spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
+        },
+    ),
+    (
+        // Nothing is written into a Secret.
+        &[],
+        |_| {},
         |seen| {
             spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
         },
@@ -98,6 +125,12 @@ const CASES: &[Case] = &[
         &["StepInvalid"],
         |w| lifecycle(w)["workflow"] = json!([{"name": "told", "at": "Revoke", "system": "none", "operation": "tell"}]),
         |_| {},
+    ),
+    (
+        // It was judged when it was issued.
+        &[],
+        |w| lifecycle(w)["workflow"] = json!([{"name": "told", "at": "Revoke", "system": "none", "operation": "tell"}]),
+        |seen| seen.lease.status.issue_time = Some(start()),
     ),
     (
         &["ValidationFailed"],
