@@ -65,6 +65,15 @@ fn decide(world: &mut World, by: &str, decision: &str, after: i64) {
     world.decisions.push(word);
 }
 
+/// Alice has agreed, and that is written down.
+fn once_agreed(approval: serde_json::Value) -> (World, Memory) {
+    let (mut world, mut memory) = (asking(approval), Memory::default());
+    world.run(&mut memory, |w| waits(w) || active(w));
+    decide(&mut world, "alice", "Approved", 10);
+    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    (world, memory)
+}
+
 fn approved_message(world: &World) -> String {
     condition::find(&world.status.conditions, "Approved").map(|c| c.message.clone()).unwrap_or_default()
 }
@@ -745,10 +754,7 @@ fn whoever_has_agreed_is_counted_when_the_time_is_up_although_he_is_not_asked_ab
 
 #[test]
 fn what_counted_while_the_policies_were_in_force_counts_after_they_were_not() {
-    let (mut world, mut memory) = (asking(json!({"count": 2, "timeout": "5m"})), Memory::default());
-    world.run(&mut memory, waits);
-    decide(&mut world, "alice", "Approved", 10);
-    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    let (mut world, memory) = once_agreed(json!({"count": 2, "timeout": "5m"}));
     decide(&mut world, "bob", "Approved", 20);
     world.unproven_until = Some(30);
     let seen = world.observe(&memory);
@@ -773,11 +779,7 @@ fn an_answer_is_owed_for_what_was_issued_and_not_answered_for_enough() {
 
 #[test]
 fn the_word_of_somebody_else_is_an_answer_and_one_of_two_approvals_is_none() {
-    let approval = json!({"type": "Retrospective", "count": 2, "timeout": "50s"});
-    let (mut world, mut memory) = (asking(approval), Memory::default());
-    world.run(&mut memory, active);
-    decide(&mut world, "alice", "Approved", 10);
-    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    let (world, _) = once_agreed(json!({"type": "Retrospective", "count": 2, "timeout": "50s"}));
     assert!(agreement::owed(&world.status, "ci").is_some());
     for (by, owed) in [("ci", true), ("bob", false)] {
         let mut status = world.status.clone();
@@ -790,11 +792,7 @@ fn the_word_of_somebody_else_is_an_answer_and_one_of_two_approvals_is_none() {
 
 #[test]
 fn an_answer_is_late_once_the_lease_has_ended_and_only_if_it_is_new_and_about_this_lease() {
-    let approval = json!({"type": "Retrospective", "count": 2, "timeout": "30s"});
-    let (mut world, mut memory) = (asking(approval), Memory::default());
-    world.run(&mut memory, active);
-    decide(&mut world, "alice", "Approved", 10);
-    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    let (mut world, mut memory) = once_agreed(json!({"type": "Retrospective", "count": 2, "timeout": "30s"}));
     let answer = |world: &World, memory: &Memory| match agreement::late_answer(&world.observe(memory)) {
         agreement::Late::Ask(decision) | agreement::Late::Given(decision) => decision.spec.decided_by.username.clone(),
         none => format!("{none:?}"),
@@ -813,10 +811,7 @@ fn an_answer_is_late_once_the_lease_has_ended_and_only_if_it_is_new_and_about_th
 
 #[test]
 fn whoever_has_agreed_is_not_asked_about_again_while_too_few_have() {
-    let (mut world, mut memory) = (asking(json!({"count": 3, "timeout": "5m"})), Memory::default());
-    world.run(&mut memory, waits);
-    decide(&mut world, "alice", "Approved", 10);
-    world.run(&mut memory, |w| w.status.approvals.as_ref().is_some_and(|a| a.have == 1));
+    let (mut world, memory) = once_agreed(json!({"count": 3, "timeout": "5m"}));
     assert_eq!(issue::deciders(&world.observe(&memory)), []);
     decide(&mut world, "bob", "Approved", 20);
     let bob = world.decisions[1].uid.clone();

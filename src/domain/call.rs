@@ -134,6 +134,12 @@ impl Failure {
 }
 
 impl Class {
+    /// Whether the same call may be taken the next time.
+    #[must_use]
+    pub fn may_pass(self) -> bool {
+        matches!(self, Self::Conflict | Self::Throttled | Self::Transient)
+    }
+
     /// As it is written in messages and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -78,10 +78,7 @@ fn explain(seen: &Observed, now: Time, next: Next) -> Next {
 /// Whether what failed in this visit failed for the first time, may pass, and is tried again soon, of a lease whose requester has
 /// not waited for long without a word.
 fn is_a_stumble(seen: &Observed, now: Time) -> bool {
-    let passes = |failure: &Failure| {
-        matches!(failure.class, Class::Conflict | Class::Throttled | Class::Transient)
-            && failure.retry_after.is_none_or(|asked| asked <= SOON)
-    };
+    let passes = |failure: &Failure| failure.class.may_pass() && failure.retry_after.is_none_or(|asked| asked <= SOON);
     let waits = seen.lease.status.phase.is_none() && now >= seen.lease.created.plus_millis(WITHOUT_A_WORD_MILLIS);
     !waits && !seen.learned.failed_before && seen.learned.failed.iter().all(|(_, failure)| passes(failure))
 }

@@ -6,7 +6,7 @@ use crate::domain::{
     observed::{Known, Memory, ObjectId, RoleSeen},
     steps::WorkState,
     workflow_tests,
-    world::{Fault, START, World, rule},
+    world::{Fault, START, World, facts, rule},
 };
 
 fn seen() -> Observed {
@@ -16,9 +16,7 @@ fn seen() -> Observed {
 /// As the API server itself has said that it is.
 fn confirmed(world: &World) -> Observed {
     let mut seen = world.observe(&Memory::default());
-    if let LifecycleSeen::Present(lifecycle) = &mut seen.lifecycle {
-        lifecycle.confirmed = true;
-    }
+    facts(&mut seen).confirmed = true;
     seen
 }
 

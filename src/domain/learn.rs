@@ -98,7 +98,7 @@ fn failed(seen: &mut Observed, call: Call, failure: Failure) {
         seen.memory.outcome = Some(Outcome { reason, message: hint(seen, &call, &failure) });
     }
     if let Call::Create(child) = &call
-        && matches!(failure.class, Class::Transient | Class::Throttled | Class::Conflict)
+        && failure.class.may_pass()
     {
         // The request may have reached the server: whoever takes the lease down has to look.
         seen.children.insert(child.clone(), Known::Unknown);

@@ -8,8 +8,12 @@ use super::*;
 use crate::domain::{
     guards::PolicySeen,
     observed::{Held, Memory},
-    world::{START, World},
+    world::{START, World, facts},
 };
+
+fn into_a_secret_of_its_choice(seen: &mut Observed) {
+    spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
+}
 
 /// What a request breaks, how its world differs, and what is seen of it.
 type Case = (&'static [&'static str], fn(&mut World), fn(&mut Observed));
@@ -20,13 +24,6 @@ fn start() -> Time {
 
 fn lifecycle(world: &mut World) -> &mut serde_json::Value {
     world.lifecycle.as_mut().unwrap()
-}
-
-fn facts(seen: &mut Observed) -> &mut LifecycleFacts {
-    match &mut seen.lifecycle {
-        LifecycleSeen::Present(facts) => facts,
-        _ => panic!("there is a lifecycle"),
-    }
 }
 
 fn spec(seen: &mut Observed) -> &mut CredentialLeaseSpec {
@@ -80,30 +77,20 @@ const CASES: &[Case] = &[
         |_| {},
     ),
     (&["DeliveryNotAllowed"], |w| lifecycle(w)["terms"]["delivery"] = json!(["Secret"]), |_| {}),
-    (
-        &["SecretNameNotAllowed"],
-        |w| w.delivery = "Secret",
-        |seen| {
-            spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
-        },
-    ),
+    (&["SecretNameNotAllowed"], |w| w.delivery = "Secret", into_a_secret_of_its_choice),
     (
         &[],
         |w| {
             w.delivery = "Secret";
             lifecycle(w)["terms"]["secretNames"] = json!(["mine"]);
         },
-        |seen| {
-            spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
-        },
+        into_a_secret_of_its_choice,
     ),
     (
         // Nothing is written into a Secret.
         &[],
         |_| {},
-        |seen| {
-            spec(seen).delivery.secret = Some(serde_json::from_value(json!({"name": "mine"})).unwrap());
-        },
+        into_a_secret_of_its_choice,
     ),
     (
         &["AudienceNotAllowed"],

@@ -124,6 +124,14 @@ pub fn rule(verbs: &[&str]) -> PolicyRule {
     }
 }
 
+/// What is seen of the lifecycle, to be changed.
+pub fn facts(seen: &mut Observed) -> &mut LifecycleFacts {
+    match &mut seen.lifecycle {
+        LifecycleSeen::Present(facts) => facts,
+        other => panic!("there is a lifecycle: {other:?}"),
+    }
+}
+
 pub fn uid() -> LeaseUid {
     LeaseUid::parse("5f2c8a8e-0000-4000-8000-000000000000").unwrap()
 }

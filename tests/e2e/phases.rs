@@ -1,8 +1,10 @@
 //! The phases before Active: seen only where the API server does not take what issuing needs, and left by themselves.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use leasehold::api::{CredentialLease, reasons::Phase};
-use leasehold_harness::Options;
+use leasehold_harness::{Options, eventually};
 use serde_json::json;
 
 use crate::support::{Lab, condition_of, is_conform, run};
@@ -23,7 +25,7 @@ pub async fn refuse(lab: &Lab, kind: &str) -> Result<()> {
         ["patch", "quota", &quota, "-n", "leasehold-leases", "--subresource=status", "--type=merge", "-p", &status];
     lab.kubectl(&args, None).await?;
     // Admission reads quotas from a watch.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(())
 }
 
@@ -89,14 +91,21 @@ fn a_call_that_fails_for_long_is_told_although_it_may_pass() {
         let tenant = lab.tenant("phases").await?;
         tenant.lifecycle("nightly", |_| {}).await?;
         lab.kubectl(&["apply", "-f", "-"], Some(DEAF)).await?;
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        // Admission reads webhooks from a watch.
+        let job = ["create", "job", "probe", "-n", "leasehold-leases", "--image=none", "--dry-run=server"];
+        eventually("a webhook that refuses", Duration::from_secs(30), async || {
+            anyhow::Ok(
+                lab.kubectl(&job, None).await.is_err_and(|why| why.to_string().contains("webhook")).then_some(()),
+            )
+        })
+        .await?;
         tenant.lease("run", "nightly", |spec| spec["ttl"] = json!("10m")).await?;
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         let lease = tenant.lease_in("run", Phase::Pending).await?;
         let issued = condition_of(&lease, "Issued")?;
         ensure!(issued.reason == "Retrying" && issued.message.contains("webhook"), "{issued:?}");
         // The second failure tells it, a second after the first; what is told for its age alone is so after 30 s.
-        ensure!(asked.elapsed() < std::time::Duration::from_secs(20), "told after {:?}", asked.elapsed());
+        ensure!(asked.elapsed() < Duration::from_secs(20), "told after {:?}", asked.elapsed());
 
         lab.kubectl(&["delete", "validatingwebhookconfiguration", "deaf"], None).await?;
         let lease = tenant.lease_in("run", Phase::Active).await?;

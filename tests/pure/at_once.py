@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mutants of the guards, all built at once: cargo-mutants names them, one build holds them all, and each is a run of the tests.
 
-    tests/pure/at_once.py TREE [FILE]...     the tree that tests/pure/tree.sh made
+    tests/pure/at_once.py TREE     the tree that tests/pure/tree.sh made
 
 A build for each mutant takes a minute, a run of the tests seconds. What fits into one build are the mutants that take a guard
 away as a whole: a function that lets everything pass or nothing, a negation, the guard of a match arm. So do parts of a condition,
@@ -34,9 +34,9 @@ pub(crate) fn changed(mutant: usize) -> bool {
 """
 
 
-def named(tree, files):
+def named(tree):
     """The mutants, as cargo-mutants has them."""
-    command = ["cargo", "mutants", "--list", "--json"] + [word for file in files for word in ("--file", file)]
+    command = ["cargo", "mutants", "--list", "--json"]
     mutants = json.loads(subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout)
     fits = lambda m: m["genre"] in KINDS and "impl " not in ((m["function"] or {}).get("return_type") or "")
     changed = sorted({m["file"] for m in mutants})
@@ -115,9 +115,9 @@ def missed(program, number, file):
 
 
 def main():
-    tree, files = sys.argv[1], sys.argv[2:]
+    tree = sys.argv[1]
     begun = time.monotonic()
-    mutants = dict(enumerate(named(tree, files), start=1))
+    mutants = dict(enumerate(named(tree), start=1))
     originals = {}
     for file in sorted({m["file"] for m in mutants.values()}):
         with open(os.path.join(tree, file), encoding="utf-8") as text:

@@ -1,4 +1,4 @@
-//! What stops issuing, condition by condition: each is needed.
+//! What stops issuing and what ends a live lease, condition by condition: each is needed.
 
 use serde_json::json;
 
@@ -7,13 +7,13 @@ use crate::{
     api::{
         lifecycle::{RoleKind, RoleRef},
         reasons::Phase,
-        standing::{StandingLease, StandingStatus},
     },
     domain::{
         call::{Class, Failure},
-        observed::{LifecycleFacts, Memory, ObjectId},
+        observed::{Memory, ObjectId},
+        standing::lease_tests,
         workflow_tests,
-        world::{START, World},
+        world::{START, World, facts},
     },
 };
 
@@ -115,24 +115,9 @@ fn live(world: &mut World) -> Observed {
 
 /// A lease that is made for a standing credential, which no longer names it.
 fn left_behind() -> Observed {
-    let mut world = World::new("Secret");
-    world.standing_ref = Some("agent");
-    world.lifecycle.as_mut().unwrap()["standing"] =
-        json!([{"name": "agent", "grants": ["b", "a"], "secret": "held", "ttl": "60s"}]);
-    let next = StandingLease { name: "lease".into(), uid: None };
-    world.standing = vec![StandingStatus { name: "agent".into(), next: Some(next), ..StandingStatus::default() }];
-    let mut seen = live(&mut world);
-    if let LifecycleSeen::Present(lifecycle) = &mut seen.lifecycle {
-        lifecycle.standing[0].next = None;
-    }
+    let mut seen = live(&mut lease_tests::declared());
+    facts(&mut seen).standing[0].next = None;
     seen
-}
-
-fn lifecycle(seen: &mut Observed) -> &mut LifecycleFacts {
-    match &mut seen.lifecycle {
-        LifecycleSeen::Present(lifecycle) => lifecycle,
-        other => panic!("{other:?}"),
-    }
 }
 
 #[test]
@@ -153,10 +138,10 @@ fn what_is_missing_of_a_lease_is_no_cause_while_another_one_may_be_confirmed() {
 #[test]
 fn a_lifecycle_ends_its_leases_once_it_is_being_deleted_and_once_its_time_is_up() {
     let mut seen = live(&mut World::new("TokenRequest"));
-    lifecycle(&mut seen).spec.expiration_time = Some(Time::from_millis(START + LATER));
+    facts(&mut seen).spec.expiration_time = Some(Time::from_millis(START + LATER));
     assert_eq!(reason(&seen, LATER - 1), None);
     assert_eq!(reason(&seen, LATER), Some(EndReason::LifecycleExpired));
-    lifecycle(&mut seen).deleting = true;
+    facts(&mut seen).deleting = true;
     assert_eq!(reason(&seen, LATER - 1), Some(EndReason::LifecycleDeleted));
 }
 
@@ -166,7 +151,7 @@ fn a_grant_that_moves_to_another_namespace_or_role_is_withdrawn() {
     let changes: [Change; 2] = [|g| g.namespace = Some("elsewhere".into()), |g| g.role_ref.name = "writer".into()];
     for change in changes {
         let mut seen = live(&mut World::new("TokenRequest"));
-        change(&mut lifecycle(&mut seen).spec.grants[0]);
+        change(&mut facts(&mut seen).spec.grants[0]);
         assert_eq!(reason(&seen, 1_000), Some(EndReason::GrantWithdrawn));
     }
 }

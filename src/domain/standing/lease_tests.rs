@@ -19,7 +19,7 @@ fn named(lease: Option<&str>) -> Vec<StandingStatus> {
 }
 
 /// The lifecycle declares what the lease asks for, and its status names the lease.
-fn declared() -> World {
+pub fn declared() -> World {
     let mut world = World::new("Secret");
     world.standing_ref = Some("agent");
     world.lifecycle.as_mut().unwrap()["standing"] =

@@ -16,7 +16,7 @@ pub mod seen;
 pub use lease::{Succession, is_standing, succession, to_be_confirmed, unfounded};
 
 #[cfg(test)]
-mod lease_tests;
+pub(super) mod lease_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
