@@ -92,7 +92,7 @@ fn a_call_that_fails_for_long_is_told_although_it_may_pass() {
         tenant.lifecycle("nightly", |_| {}).await?;
         lab.kubectl(&["apply", "-f", "-"], Some(DEAF)).await?;
         // Admission reads webhooks from a watch.
-        let job = ["create", "job", "probe", "-n", "leasehold-leases", "--image=none", "--dry-run=server"];
+        let job = ["create", "job", "probe", "-n", "default", "--image=none", "--dry-run=server"];
         eventually("a webhook that refuses", Duration::from_secs(30), async || {
             anyhow::Ok(
                 lab.kubectl(&job, None).await.is_err_and(|why| why.to_string().contains("webhook")).then_some(()),
