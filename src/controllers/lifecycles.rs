@@ -12,14 +12,11 @@ use super::{
     ambient::Ambient,
     held::{self, Held},
     index::Index,
+    lifecycle_status::Writer,
 };
 use crate::{
-    api::{ServiceAccountLifecycle, Time, lifecycle::ServiceAccountLifecycleStatus},
-    cluster::{
-        exchange::Exchange,
-        rights as own,
-        status::{self, Target},
-    },
+    api::{ServiceAccountLifecycle, Time},
+    cluster::{exchange::Exchange, rights as own},
     domain::{
         call::Failure,
         guards::Effective,
@@ -53,6 +50,7 @@ pub struct Context {
     pub clock: Clock,
     pub index: Arc<Index>,
     pub exchange: Exchange,
+    pub statuses: Writer,
     pub evaluator: Evaluator,
     pub ambient: Ambient,
     /// Whether a lifecycle that no policy guards is refused.
@@ -179,8 +177,8 @@ async fn reconcile(context: &Context, (namespace, name): &Key, mut memory: Memor
     };
     let status = lifecycle::status(&observed, now);
     if status != observed.status {
-        match write(context, &object, &status).await {
-            Ok(()) => {
+        match context.statuses.put(&object, &status).await {
+            Ok(_) => {
                 memory.failures = 0;
                 if (status.active_leases, status.last_lease_time)
                     != (observed.status.active_leases, observed.status.last_lease_time)
@@ -264,20 +262,4 @@ async fn ask_rights(context: &Context, places: &BTreeSet<Place>) -> Result<Right
         }
     }
     Ok(Rights::Lacking(lacking))
-}
-
-async fn write(
-    context: &Context,
-    object: &ServiceAccountLifecycle,
-    status: &ServiceAccountLifecycleStatus,
-) -> Result<(), Failure> {
-    let metadata = &object.metadata;
-    let target = Target {
-        namespace: metadata.namespace.as_deref().unwrap_or_default(),
-        name: metadata.name.as_deref().unwrap_or_default(),
-        uid: metadata.uid.as_deref().unwrap_or_default(),
-        resource_version: metadata.resource_version.as_deref().unwrap_or_default(),
-        spec: Some(&object.spec),
-    };
-    status::put::<ServiceAccountLifecycle, _, _>(&context.exchange, &target, status).await.map(|_| ())
 }

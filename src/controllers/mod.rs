@@ -7,6 +7,7 @@ pub mod events;
 pub mod feed;
 pub mod held;
 pub mod index;
+pub mod lifecycle_status;
 pub mod lifecycles;
 pub mod packed;
 pub mod policies;

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use super::{
     held::{self, Held},
     index::Index,
+    lifecycle_status::Writer,
 };
 use crate::{
     api::{
@@ -22,7 +23,6 @@ use crate::{
         exchange::{Ask, Exchange},
         paths::path,
         standing::{Keeper, Place},
-        status::{self, Target},
     },
     domain::{
         call::{Class, Failure},
@@ -57,6 +57,7 @@ pub struct Context {
     pub clock: Clock,
     pub index: Arc<Index>,
     pub exchange: Exchange,
+    pub statuses: Writer,
     pub keeper: Keeper,
     pub metrics: Arc<Metrics>,
 }
@@ -327,15 +328,7 @@ impl Desk<'_> {
             if self.object.status.as_ref() == Some(&new) {
                 return Ok(());
             }
-            let metadata = &self.object.metadata;
-            let target = Target {
-                namespace: self.namespace,
-                name: self.name,
-                uid: metadata.uid.as_deref().unwrap_or_default(),
-                resource_version: metadata.resource_version.as_deref().unwrap_or_default(),
-                spec: Some(&self.object.spec),
-            };
-            match status::put::<ServiceAccountLifecycle, _, _>(&self.context.exchange, &target, &new).await {
+            match self.context.statuses.put(&self.object, &new).await {
                 Ok(version) => {
                     self.object.metadata.resource_version = Some(version);
                     self.object.status = Some(new);

@@ -27,6 +27,7 @@ use crate::{
         events::Events,
         feed::{self, Outlet},
         index::{Index, Wish},
+        lifecycle_status::Writer,
         lifecycles, policies,
         rewind::{self, Rewound},
         standing, sweep, systems, tasks, visit,
@@ -197,10 +198,12 @@ impl Parts {
             systems: others.clone(),
         };
         self.background.spawn(systems::run(connected, self.systems_changed.clone()));
+        let statuses = Writer::new(exchange.clone(), clock.clone());
         let reconcile = lifecycles::Context {
             clock: clock.clone(),
             index: index.clone(),
             exchange: exchange.clone(),
+            statuses: statuses.clone(),
             evaluator: self.evaluator.clone(),
             ambient: self.ambient.clone(),
             require_policy: self.settings.require_policy,
@@ -211,6 +214,7 @@ impl Parts {
             clock: clock.clone(),
             index: index.clone(),
             exchange: exchange.clone(),
+            statuses,
             keeper: Keeper::new(exchange.clone(), endpoint.clone()),
             metrics: self.metrics.clone(),
         };
