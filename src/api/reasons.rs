@@ -216,7 +216,7 @@ words! {
         UndoFailing,
         /// Issued: account, bindings and token are there.
         Delivered,
-        /// Issued: the API server did not take a call, and not at the second try either where that may help; it is tried again.
+        /// Issued: a call failed and is tried again. What may pass by itself is told from its second failure on, or at once where the pause is long.
         Retrying,
         /// Issued: nothing was made.
         NotIssued,

@@ -104,7 +104,7 @@ fn a_call_that_fails_for_long_is_told_although_it_may_pass() {
         let lease = tenant.lease_in("run", Phase::Pending).await?;
         let issued = condition_of(&lease, "Issued")?;
         ensure!(issued.reason == "Retrying" && issued.message.contains("webhook"), "{issued:?}");
-        // The second failure tells it, a second after the first; what is told for its age alone is so after 30 s.
+        // The second failure tells it, soon after the first; what is told for its age alone is so after 30 s.
         ensure!(asked.elapsed() < Duration::from_secs(20), "told after {:?}", asked.elapsed());
 
         lab.kubectl(&["delete", "validatingwebhookconfiguration", "deaf"], None).await?;
