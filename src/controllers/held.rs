@@ -1,4 +1,4 @@
-//! Who is not visited for now: the API server asked to wait, whatever changes meanwhile.
+//! Who is not visited, or not written, for now: the API server asked to wait, whatever changes meanwhile.
 
 use std::{collections::HashMap, hash::Hash};
 
@@ -24,6 +24,12 @@ impl<K: Eq + Hash> Held<K> {
     /// Lets go whoever has waited long enough.
     pub fn release(&mut self, now: Time) {
         self.0.retain(|_, until| *until > now);
+    }
+
+    /// Until when it is held, if it is.
+    #[must_use]
+    pub fn until(&self, key: &K) -> Option<Time> {
+        self.0.get(key).copied()
     }
 
     /// Whether it may be visited.

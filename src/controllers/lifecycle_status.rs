@@ -1,14 +1,13 @@
 //! Writes the statuses of lifecycles. Two loops write parts of one: when the API server asks one of them to wait, both wait.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::held;
+use super::held::{self, Held};
 use crate::{
-    api::{ServiceAccountLifecycle, Time, lifecycle::ServiceAccountLifecycleStatus},
+    api::{ServiceAccountLifecycle, lifecycle::ServiceAccountLifecycleStatus},
     cluster::{
         exchange::Exchange,
         status::{self, Target},
@@ -22,15 +21,15 @@ use crate::{
 pub struct Writer {
     exchange: Exchange,
     clock: Clock,
-    /// UIDs of lifecycles, each with the moment until which its status is not written.
-    asked: Arc<Mutex<HashMap<String, Time>>>,
+    /// UIDs of lifecycles whose status is not written for now.
+    held: Arc<Mutex<Held<String>>>,
 }
 
 impl Writer {
     /// A writer that was asked for nothing yet.
     #[must_use]
     pub fn new(exchange: Exchange, clock: Clock) -> Self {
-        Self { exchange, clock, asked: Arc::default() }
+        Self { exchange, clock, held: Arc::default() }
     }
 
     /// Writes `status` on the version that `object` has; answers with the new resourceVersion.
@@ -45,7 +44,7 @@ impl Writer {
     ) -> Result<String, Failure> {
         let metadata = &object.metadata;
         let uid = metadata.uid.as_deref().unwrap_or_default();
-        if let Some(left) = self.still_asked(uid) {
+        if let Some(left) = self.still_held(uid) {
             let message = "the API server has asked to wait before this status is written again";
             return Err(Failure { retry_after: Some(left), ..Failure::new(Class::Throttled, message) });
         }
@@ -60,19 +59,22 @@ impl Writer {
         if let Err(failure) = &written
             && let Some(until) = held::until(failure, self.clock.now())
         {
-            // Every use is one insert or one look.
-            self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), until);
+            self.held().hold(uid.to_owned(), until);
         }
         written
     }
 
     /// How long the status of this lifecycle is not to be written yet.
-    fn still_asked(&self, uid: &str) -> Option<Duration> {
-        let now = self.clock.now();
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.retain(|_, until| *until > now);
-        let left = asked.get(uid)?.since(now);
+    fn still_held(&self, uid: &str) -> Option<Duration> {
+        let (now, mut held) = (self.clock.now(), self.held());
+        held.release(now);
+        let left = held.until(&uid.to_owned())?.since(now);
         Some(Duration::from_millis(u64::try_from(left).unwrap_or_default()))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held<String>> {
+        // A panic leaves nothing half done: whoever holds it only calls `Held`.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,7 +83,8 @@ mod tests {
     use std::{
         convert::Infallible,
         future,
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::atomic::{AtomicI64, AtomicUsize, Ordering},
+        time::Instant,
     };
 
     use http::{Request, Response, header};
@@ -89,6 +92,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{api::Time, runtime::clock::Source};
+
+    /// A wall clock that is set by hand.
+    #[derive(Clone, Default)]
+    struct ByHand(Arc<AtomicI64>);
+
+    impl Source for ByHand {
+        fn wall(&self) -> Time {
+            Time::from_millis(self.0.load(Ordering::Relaxed))
+        }
+
+        fn monotonic(&self) -> Instant {
+            Instant::now()
+        }
+    }
 
     fn lifecycle(uid: &str) -> ServiceAccountLifecycle {
         let spec = json!({
@@ -110,13 +128,18 @@ mod tests {
             future::ready(Ok::<_, Infallible>(answer))
         });
         let exchange = Exchange::new(kube::Client::new(service, "default"), Duration::from_secs(5));
-        let (one, status) = (Writer::new(exchange, Clock::system()), ServiceAccountLifecycleStatus::default());
+        let (hand, status) = (ByHand::default(), ServiceAccountLifecycleStatus::default());
+        let one = Writer::new(exchange, Clock::from_source(hand.clone()));
         let other = one.clone();
-        let asked = |answer: Result<String, Failure>| answer.unwrap_err().retry_after.unwrap().as_secs_f64();
-        assert!((59.0..=60.0).contains(&asked(one.put(&lifecycle("a"), &status).await)));
-        assert!((50.0..=60.0).contains(&asked(other.put(&lifecycle("a"), &status).await)));
+        let asked = |answer: Result<String, Failure>| answer.unwrap_err().retry_after.unwrap();
+        assert_eq!(asked(one.put(&lifecycle("a"), &status).await), Duration::from_secs(60));
+        hand.0.store(59_999, Ordering::Relaxed);
+        assert_eq!(asked(other.put(&lifecycle("a"), &status).await), Duration::from_millis(1));
         assert_eq!(calls.load(Ordering::Relaxed), 1, "the other one did not wait");
         other.put(&lifecycle("b"), &status).await.unwrap_err();
         assert_eq!(calls.load(Ordering::Relaxed), 2, "another lifecycle waited as well");
+        hand.0.store(60_000, Ordering::Relaxed);
+        other.put(&lifecycle("a"), &status).await.unwrap_err();
+        assert_eq!(calls.load(Ordering::Relaxed), 3, "it was not written when the pause was over");
     }
 }
