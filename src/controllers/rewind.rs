@@ -87,8 +87,9 @@ pub async fn noticed(index: Arc<Index>, exchange: Exchange, disturbed: Arc<Notif
 /// How soon to ask again, if that is worth it: not before the API server lets us. A definition or a right that is missing is missed
 /// by the watches, too, and told by them.
 fn asked_again(failure: &Failure) -> Option<Duration> {
-    let may_pass = matches!(failure.class, Class::Transient | Class::Throttled);
-    may_pass.then(|| failure.retry_after.unwrap_or_default().max(AGAIN))
+    // A question is in no conflict with anything.
+    let busy = matches!(failure.class, Class::Transient | Class::Throttled);
+    busy.then(|| failure.retry_after.unwrap_or_default().max(AGAIN))
 }
 
 /// The store's version; `None`: it is no number.

@@ -63,7 +63,7 @@ pub struct Reins {
     pub key: LeaseUid,
     /// Which visit of that lease it is: what is said late must not be taken for the next one's.
     pub number: u64,
-    /// Whether there are failures in a row, in whatever lane.
+    /// Whether the last visit ended in a pause after a failure, in whatever lane.
     pub failed_before: bool,
     /// An end has come while something was being issued: stop after the current call.
     pub interrupt: Arc<AtomicBool>,
@@ -99,7 +99,7 @@ pub enum Again {
 /// Visits a lease in a lane.
 pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, reins: &Reins) -> Again {
     let Some(mut seen) = context.index.observe(uid) else { return Again::Forget };
-    seen.learned.failed_before = reins.failed_before;
+    seen.failed_before = reins.failed_before;
     context.calls.tell(&mut seen, context.clock.now());
     steady::spread_looks(&mut seen, context.clock.now());
     for _ in 0..MAX_ROUNDS {

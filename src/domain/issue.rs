@@ -80,7 +80,7 @@ fn explain(seen: &Observed, now: Time, next: Next) -> Next {
 fn is_a_stumble(seen: &Observed, now: Time) -> bool {
     let passes = |failure: &Failure| failure.class.may_pass() && failure.retry_after.is_none_or(|asked| asked <= SOON);
     let waits = seen.lease.status.phase.is_none() && now >= seen.lease.created.plus_millis(WITHOUT_A_WORD_MILLIS);
-    !waits && !seen.learned.failed_before && seen.learned.failed.iter().all(|(_, failure)| passes(failure))
+    !waits && !seen.failed_before && seen.learned.failed.iter().all(|(_, failure)| passes(failure))
 }
 
 /// Waits until every gate has passed. One that did not pass at once need not keep people from looking at the request.

@@ -84,11 +84,11 @@ fn nobody_is_asked_before_a_gate_has_answered_once() {
 
 #[test]
 fn a_first_failure_that_may_pass_soon_is_not_told_and_any_other_is() {
-    let failed = |class: Class, retry_after: Option<u64>, failed_before: bool| {
+    let told = |class: Class, retry_after: Option<u64>, failed_before: bool| {
         let mut seen = seen();
         let failure = Failure { retry_after: retry_after.map(Duration::from_secs), ..Failure::new(class, "no") };
         seen.learned.failed = vec![(Call::CheckAccess, failure)];
-        seen.learned.failed_before = failed_before;
+        seen.failed_before = failed_before;
         match advance(&seen, Time::from_millis(START)) {
             Next::Rest { backoff: Some(Lane::Issue), .. } => false,
             Next::Do(Lane::Issue, calls) => matches!(&calls[..], [Call::WriteStatus(_)]),
@@ -96,13 +96,13 @@ fn a_first_failure_that_may_pass_soon_is_not_told_and_any_other_is() {
         }
     };
     for class in [Class::Conflict, Class::Throttled, Class::Transient] {
-        assert!(!failed(class, None, false), "{class:?}");
-        assert!(!failed(class, Some(5), false), "{class:?}");
-        assert!(failed(class, Some(6), false), "{class:?}");
-        assert!(failed(class, None, true), "{class:?}");
+        assert!(!told(class, None, false), "{class:?}");
+        assert!(!told(class, Some(5), false), "{class:?}");
+        assert!(told(class, Some(6), false), "{class:?}");
+        assert!(told(class, None, true), "{class:?}");
     }
-    assert!(failed(Class::Forbidden, None, false));
-    assert!(failed(Class::Invalid, None, false));
+    assert!(told(Class::Forbidden, None, false));
+    assert!(told(Class::Invalid, None, false));
 }
 
 #[test]

@@ -267,8 +267,6 @@ pub struct Learned {
     pub deciders: BTreeMap<String, DeciderSeen>,
     /// Calls that failed; none is repeated in the same visit, so that the next one is tried.
     pub failed: Vec<(Call, Failure)>,
-    /// Whether the visits before this one have failed, without one since that did not.
-    pub failed_before: bool,
 }
 
 /// How long things are kept and waited for.
@@ -321,6 +319,8 @@ pub struct Observed {
     pub task: TaskSeen,
     pub memory: Memory,
     pub learned: Learned,
+    /// Whether the visit before this one ended in a pause after a failure, in whatever lane; a new process does not know.
+    pub failed_before: bool,
     pub settings: Settings,
 }
 

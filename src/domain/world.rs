@@ -279,6 +279,7 @@ impl World {
             task: self.task.clone(),
             memory,
             learned: Learned::default(),
+            failed_before: false,
             settings: Settings { retention_millis: 1_000_000_000, require_policy: false },
         }
     }
@@ -452,7 +453,7 @@ impl World {
                 Next::Rest { backoff, .. } if seen.works != self.board => {
                     // An answer of another system wakes the lease.
                     seen = self.observe(&seen.memory);
-                    seen.learned.failed_before = backoff.is_some();
+                    seen.failed_before = backoff.is_some();
                 }
                 Next::Rest { wishes, backoff } => {
                     let earliest = wishes.iter().map(|(_, at)| at.as_millis()).min();
@@ -463,7 +464,7 @@ impl World {
                     };
                     self.now = at.max(self.now + 1);
                     seen = self.observe(&seen.memory);
-                    seen.learned.failed_before = backoff.is_some();
+                    seen.failed_before = backoff.is_some();
                 }
                 Next::Forget => {
                     *memory = seen.memory;

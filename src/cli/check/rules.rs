@@ -146,6 +146,7 @@ fn observed(
         task: TaskSeen::None,
         memory: Memory::default(),
         learned: Learned { access: Some(true), ..Learned::default() },
+        failed_before: false,
         settings: Settings { retention_millis: 0, require_policy: false },
     })
 }

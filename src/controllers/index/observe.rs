@@ -84,6 +84,7 @@ impl Inner {
             task: self.tasks.seen(&lease),
             memory,
             learned: Learned::default(),
+            failed_before: false,
             lease,
             lifecycle,
             roles,

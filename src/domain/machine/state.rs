@@ -69,10 +69,10 @@ impl State {
     fn visit(&mut self) {
         let failed = match &self.next {
             Next::Rest { backoff, .. } => backoff.is_some(),
-            _ => self.seen.learned.failed_before,
+            _ => self.seen.failed_before,
         };
         self.seen = self.world.observe(&self.seen.memory);
-        self.seen.learned.failed_before = failed;
+        self.seen.failed_before = failed;
         self.finished.retain(|effect| !effect.starts_with("once a visit"));
         self.decide();
     }
