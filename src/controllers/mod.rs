@@ -9,6 +9,7 @@ pub mod held;
 pub mod index;
 pub mod lifecycle_status;
 pub mod lifecycles;
+pub mod pace;
 pub mod packed;
 pub mod policies;
 pub mod rewind;

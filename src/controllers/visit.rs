@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{events::Events, index::Index, work::Calls};
+use super::{events::Events, index::Index, pace::Pace, work::Calls};
 use crate::{
     api::{Time, lifecycle::Validation, names::LeaseUid, reasons::EndReason, status::CredentialLeaseStatus},
     cluster::{execute::Execute, token::Vault},
@@ -36,9 +36,6 @@ use tokio::sync::mpsc;
 
 /// How long all validations of one lease may take together.
 const VALIDATIONS_DEADLINE: Duration = Duration::from_secs(2);
-/// An answer that takes longer is late: the visit gives its place to another one. A few times what a call takes on a busy API
-/// server: until then a slow call keeps a place from others.
-const LATE: Duration = Duration::from_millis(100);
 /// The most rounds of one visit. A straight issue takes nine; whoever needs more is not converging.
 const MAX_ROUNDS: usize = 40;
 
@@ -53,6 +50,7 @@ pub struct Context {
     pub evaluator: Evaluator,
     pub metrics: Arc<Metrics>,
     pub events: Events,
+    pub pace: Arc<Pace>,
 }
 
 /// The key and the number of a visit whose answer is late.
@@ -73,10 +71,10 @@ pub struct Reins {
 
 impl Reins {
     /// Waits for answers, and says so as long as they are late: there may be room for one more late visit only later.
-    async fn watch<T>(&self, answers: impl Future<Output = T>) -> T {
+    async fn watch<T>(&self, pace: &Pace, answers: impl Future<Output = T>) -> T {
         let mut answers = pin!(answers);
         loop {
-            if let Ok(answers) = tokio::time::timeout(LATE, &mut answers).await {
+            if let Ok(answers) = tokio::time::timeout(pace.late(), &mut answers).await {
                 return answers;
             }
             // A receiver that is gone means that the process is stopping.
@@ -126,7 +124,8 @@ pub async fn run(context: &Context, uid: &LeaseUid, lane: Lane, reins: &Reins) -
                 return Again::Now(Lane::End, vec![]);
             }
             Next::Do(_, calls) => {
-                let answers = reins.watch(join_all(calls.iter().map(|call| answer(context, &seen, call, now)))).await;
+                let answers = join_all(calls.iter().map(|call| answer(context, &seen, call, now)));
+                let answers = reins.watch(&context.pace, answers).await;
                 let now = context.clock.now();
                 for (call, answer) in calls.into_iter().zip(answers) {
                     take(context, &mut seen, call, answer, now);
@@ -156,7 +155,7 @@ async fn answer(context: &Context, seen: &Observed, call: &Call, now: Time) -> A
         Call::Record(_) => Answer::Done,
         Call::Start { task, tries, document } => context.calls.start(seen, task, (*tries, document), now),
         Call::Create(Child::Ledger) => context.calls.write_ledger(seen, now).await,
-        _ => context.execute.perform(seen, call, now).await,
+        _ => context.pace.timed(&context.clock, context.execute.perform(seen, call, now)).await,
     }
 }
 

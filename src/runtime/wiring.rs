@@ -242,6 +242,7 @@ impl Parts {
             evaluator: self.evaluator.clone(),
             metrics: self.metrics.clone(),
             events: Events::through(self.cluster.client.clone()),
+            pace: Arc::default(),
         };
         let widths = Widths {
             issue: self.settings.issue_width.into(),
