@@ -134,7 +134,7 @@ impl Failure {
 }
 
 impl Class {
-    /// Whether the same call may be taken the next time.
+    /// Whether the same call may be taken the next time. Of one that creates it also says that it may have been carried out.
     #[must_use]
     pub fn may_pass(self) -> bool {
         matches!(self, Self::Conflict | Self::Throttled | Self::Transient)

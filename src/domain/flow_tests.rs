@@ -6,7 +6,7 @@ use super::{
     decide::{decide, end_to_come},
     ending,
     observed::{Child, Memory, Presence},
-    world::{Fault, START, World, rule},
+    world::{Fault, START, World, active, at_rest, rule},
 };
 use crate::api::{
     Time,
@@ -14,14 +14,6 @@ use crate::api::{
     reasons::{EndReason, Evidence, Phase},
     status::PolicyRule,
 };
-
-fn active(world: &World) -> bool {
-    world.status.phase == Some(Phase::Active)
-}
-
-fn at_rest(world: &World) -> bool {
-    world.status.phase.is_some_and(Phase::is_final)
-}
 
 /// Issued, then ended by its deadline or its deletion, to the proof.
 fn whole_life(delivery: &'static str, delete: bool, faults: Vec<(usize, Fault)>) -> World {

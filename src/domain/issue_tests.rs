@@ -71,8 +71,8 @@ fn a_secret_counts_as_delivered_once_this_process_knows_what_is_in_it() {
 
 #[test]
 fn nobody_is_asked_before_a_gate_has_answered_once() {
-    let (mut world, mut memory) = (workflow_tests::world("TokenRequest", false), Memory::default());
-    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = serde_json::json!({});
+    let (mut world, mut memory) =
+        (workflow_tests::world("TokenRequest", false).asking(serde_json::json!({})), Memory::default());
     world.run(&mut memory, |w| !w.board.is_empty());
     let mut seen = world.observe(&memory);
     for work in seen.works.values_mut() {
@@ -164,11 +164,7 @@ fn validations_are_evaluated_once_a_visit_if_there_are_any() {
 
 #[test]
 fn the_rules_are_asked_before_people_are_and_not_while_all_that_is_missing_is_their_word() {
-    let asks = |kind: &str| {
-        let mut world = World::new("TokenRequest");
-        world.lifecycle.as_mut().unwrap()["terms"]["approval"] = serde_json::json!({"type": kind});
-        world
-    };
+    let asks = |kind: &str| World::new("TokenRequest").asking(serde_json::json!({"type": kind}));
     let (mut waiting, mut memory) = (asks("Required"), Memory::default());
     assert_eq!(questions(&waiting.observe(&memory)), [Call::CheckAccess], "nothing is shown to anybody yet");
     waiting.run(&mut memory, |w| w.status.request.is_some());

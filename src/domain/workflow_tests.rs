@@ -11,7 +11,7 @@ use super::{
     steps::{Part, Task},
     task::{TaskEnd, TaskSeen},
     workflow::{SystemSeen, Uses},
-    world::{Fault, START, World},
+    world::{Fault, START, World, active},
 };
 use crate::api::{
     ConditionStatus, Time, condition,
@@ -60,10 +60,6 @@ fn task(step: &str, part: Part) -> Task {
 fn called(world: &World) -> String {
     let word = |t: &Task| if t.part == Part::Do { t.step.clone() } else { format!("-{}", t.step) };
     world.called.iter().map(word).collect::<Vec<_>>().join(" ")
-}
-
-fn active(world: &World) -> bool {
-    world.status.phase == Some(Phase::Active)
 }
 
 fn state<'a>(world: &'a World, step: &str) -> Option<&'a StepStatus> {
@@ -241,8 +237,7 @@ fn a_gate_is_asked_until_it_passes_and_the_lease_runs_from_then() {
 
 #[test]
 fn people_are_asked_while_a_gate_that_has_answered_does_not_pass_yet() {
-    let (mut world, mut memory) = (world("TokenRequest", false), Memory::default());
-    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({});
+    let (mut world, mut memory) = (world("TokenRequest", false).asking(json!({})), Memory::default());
     world.answers.insert(task("gate", Part::Do), vec![again("not yet"); 100]);
     let asks = |w: &World| w.status.phase == Some(Phase::AwaitingApproval);
     world.run(&mut memory, |w| asks(w) || w.status.phase.is_some_and(Phase::is_final));

@@ -54,6 +54,16 @@ impl Fault {
     pub const ALL: [Self; 4] = [Self::CrashBefore, Self::CrashAfter, Self::Error, Self::Timeout];
 }
 
+#[cfg(test)]
+pub fn active(world: &World) -> bool {
+    world.status.phase == Some(crate::api::reasons::Phase::Active)
+}
+
+#[cfg(test)]
+pub fn at_rest(world: &World) -> bool {
+    world.status.phase.is_some_and(crate::api::reasons::Phase::is_final)
+}
+
 /// The truth.
 #[derive(Clone)]
 pub struct World {
@@ -183,6 +193,14 @@ impl World {
             completion: false,
             next_uid: 0,
         }
+    }
+
+    /// The terms ask for this approval.
+    pub fn asking(mut self, approval: serde_json::Value) -> Self {
+        if let Some(lifecycle) = &mut self.lifecycle {
+            lifecycle["terms"]["approval"] = approval;
+        }
+        self
     }
 
     pub fn now(&self) -> Time {

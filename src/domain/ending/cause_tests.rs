@@ -25,8 +25,7 @@ fn object() -> Known {
 
 /// A lease that waits for somebody who agrees: its request is written down, nothing is made.
 fn waiting() -> Observed {
-    let (mut world, mut memory) = (World::new("TokenRequest"), Memory::default());
-    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"timeout": "5m"});
+    let (mut world, mut memory) = (World::new("TokenRequest").asking(json!({"timeout": "5m"})), Memory::default());
     world.run(&mut memory, |w| w.status.request.is_some());
     world.observe(&memory)
 }
@@ -100,8 +99,7 @@ fn nobody_has_answered_in_time_once_the_time_is_up_and_everything_is_known() {
 
 #[test]
 fn nobody_has_to_answer_in_time_for_what_is_issued_before_that() {
-    let mut world = World::new("TokenRequest");
-    world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": "Retrospective", "timeout": "30s"});
+    let world = World::new("TokenRequest").asking(json!({"type": "Retrospective", "timeout": "30s"}));
     let seen = world.observe(&Memory::default());
     assert_eq!(reason(&seen, 30_000), None, "it is late, and to be issued");
 }

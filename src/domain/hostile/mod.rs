@@ -138,8 +138,7 @@ fn system(data: &[u8]) {
 fn decision(data: &[u8]) {
     let Some(spec) = read::<CredentialLeaseDecisionSpec>(data) else { return };
     for kind in ["Required", "Retrospective"] {
-        let mut world = World::new("TokenRequest");
-        world.lifecycle.as_mut().unwrap()["terms"]["approval"] = json!({"type": kind, "maxRepeat": "1h"});
+        let mut world = World::new("TokenRequest").asking(json!({"type": kind, "maxRepeat": "1h"}));
         let created = Time::from_millis(START);
         world.decisions = vec![DecisionSeen { uid: "d".into(), name: "d".into(), created, spec: spec.clone() }];
         visits(world);

@@ -23,11 +23,7 @@ impl Scene {
     pub const ALL: [Self; 5] = [Self::Secret, Self::TokenRequest, Self::Agreement, Self::Retrospective, Self::Workflow];
 
     pub fn world(self) -> World {
-        let asking = |approval| {
-            let mut world = World::new("TokenRequest");
-            world.lifecycle.as_mut().unwrap()["terms"]["approval"] = approval;
-            world
-        };
+        let asking = |approval| World::new("TokenRequest").asking(approval);
         match self {
             Self::Secret => World::new("Secret"),
             Self::TokenRequest => World::new("TokenRequest"),

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         call::Call,
         observed::{Child, Memory},
-        world::{Fault, World, uid},
+        world::{Fault, World, active, at_rest, uid},
     },
 };
 
@@ -26,14 +26,6 @@ pub fn declared() -> World {
         serde_json::json!([{"name": "agent", "grants": ["b", "a"], "secret": "held", "ttl": "60s"}]);
     world.standing = named(Some("lease"));
     world
-}
-
-fn active(world: &World) -> bool {
-    world.status.phase == Some(Phase::Active)
-}
-
-fn at_rest(world: &World) -> bool {
-    world.status.phase.is_some_and(Phase::is_final)
 }
 
 #[test]
