@@ -22,8 +22,9 @@ pub async fn soon(field: &Field) -> Result<Found> {
     let sizes = &field.sizes;
     let how = format!(
         "Requests that nobody has to agree to, with delivery Secret, {:?} at once: from the answer to the request until a holder's \
-         read with the delivered token is answered 200. {} repeats; in each, bursts are repeated until {} leases were asked for.",
-        sizes.bursts, sizes.repeats, ASKED
+         read with the delivered token is answered 200. {} repeats; in each, bursts are repeated until {} leases were asked for, and \
+         {} times at least.",
+        sizes.bursts, sizes.repeats, ASKED, BURSTS
     );
     let mut found = Found::new("B-1", "Agreed to usable", how);
     for repeat in 0..sizes.repeats {
@@ -34,7 +35,7 @@ pub async fn soon(field: &Field) -> Result<Found> {
                     field.burst(4).await?;
                     let mut bursts = vec![];
                     for &count in sizes.bursts {
-                        let times = ASKED.div_ceil(count);
+                        let times = ASKED.div_ceil(count).max(BURSTS);
                         let mut values = vec![];
                         for _ in 0..times {
                             values.extend(field.burst(count).await?);
@@ -60,6 +61,8 @@ pub async fn soon(field: &Field) -> Result<Found> {
 
 /// How many leases are asked for in a repeat, however many of them at once.
 const ASKED: usize = 100;
+/// How many bursts there are in a repeat at least: all leases of one burst have its luck.
+const BURSTS: usize = 5;
 
 /// B-2.
 pub async fn lives(field: &Field) -> Result<Found> {
