@@ -135,7 +135,7 @@ fn pruned(flow: Flow, key: &str, stage: Stage, fault: Fault) -> Option<&'static 
             Some("nothing rests on an Event: three kinds of fault stand for all")
         }
         Fault::Answer(403 | 404 | 422) if script.terms == Terms::Standing && !call::is_of_a_system(key) => {
-            Some("what is refused for good is a flow of its own")
+            Some("what is refused for good ends no standing credential as it ends a lease: there is nothing to compare it with")
         }
         Fault::Answer(404) if verb != "create" => Some("a false \"not found\" is no fault but a lie about the store"),
         Fault::Answer(404 | 409 | 422) if reads || asks => Some("no API server answers a question like that"),
