@@ -96,7 +96,7 @@ outages: tools ## API servers, etcd and clocks that fail, and what the operator 
 # What is measured is the release executable, kept apart: cargo builds its own beside the bench, with the features of tests.
 BENCH := $(CURDIR)/target/bench
 .PHONY: bench
-bench: tools ## speed beside what is possible, most of an hour, into docs/benchmarks.md; QUICK=1 for minutes, ONLY=B-3, FULL=1
+bench: tools ## speed beside what is possible, most of an hour, into docs/benchmarks.md; QUICK=1 for minutes, ONLY=B-3, FULL=1, LEASES=n
 	$(call step,control plane for the tests (built once),cargo run --quiet --package leasehold-harness --bin controlplane -- build)
 	$(call step,build the operator,LEASEHOLD_COMMIT=$(COMMIT) cargo build --release --locked --bin leasehold && mkdir -p $(BENCH) && cp target/release/leasehold $(BENCH)/)
 	$(call step,build the bench,cargo bench --bench bench --no-run)

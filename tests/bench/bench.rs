@@ -1,7 +1,7 @@
 //! `make bench`: how fast Leasehold issues and ends, and what it costs, beside the yardsticks R and N in the same run.
 //!
 //! `QUICK=1` runs a small version of everything and leaves the documentation alone, `ONLY=B-3` (or `ONLY=B-1,B-3`) some rows,
-//! `FULL=1` takes 50,000 leases where 10,000 are usual, `REPEATS=n` repeats more or less often.
+//! `FULL=1` takes 50,000 leases where 10,000 are usual, `LEASES=n` as many as you like, `REPEATS=n` repeats more or less often.
 
 mod arm;
 mod calls;
@@ -162,7 +162,7 @@ async fn measure() -> Result<bool> {
     bench.scale().await?;
     bench.found.sort_by_key(|found| found.id.trim_start_matches("B-").parse::<u32>().unwrap_or_default());
     // The page tells of whole runs only.
-    let whole = bench.only.is_empty() && !bench.sizes.quick && bench.failed.is_empty();
+    let whole = bench.only.is_empty() && bench.sizes.whole && bench.failed.is_empty();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory: PathBuf = if whole { root.join("docs") } else { root.join("target/bench") };
     page::write(&directory, &bench.found, &bench.machine)?;

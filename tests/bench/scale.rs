@@ -41,16 +41,7 @@ const BOTH: [Kind; 2] = [Kind::Leasehold, Kind::Naive];
 /// All three, on the same leases.
 pub async fn all(field: &Field, wanted: impl Fn(&str) -> bool) -> Result<Vec<Found>> {
     let count = field.sizes.leases;
-    let mut empty = vec![];
-    for repeat in 0..field.sizes.repeats {
-        for kind in turns(&BOTH, repeat) {
-            let proxy = Proxy::with(&field.lab.plane, Weather::Fair).await?;
-            let arm = Arm::start_with(field, kind, &proxy.kubeconfig(&field.kubeconfig)?, &[]).await?;
-            tokio::time::sleep(SETTLED).await;
-            empty.push((kind, repeat, arm.memory()?.0));
-            arm.stop().await?;
-        }
-    }
+    let empty = if wanted("B-5") { without_leases(field).await? } else { vec![] };
     let begun = Instant::now();
     field.plant(&vec![crate::replay::now() + FAR; count]).await?;
     println!("  {count} leases planted in {:.0} s", begun.elapsed().as_secs_f64());
@@ -65,6 +56,21 @@ pub async fn all(field: &Field, wanted: impl Fn(&str) -> bool) -> Result<Vec<Fou
         found.push(idle(field).await?);
     }
     Ok(found)
+}
+
+/// Who, in which repeat, and its resident memory in MB where there is no lease.
+async fn without_leases(field: &Field) -> Result<Vec<(Kind, usize, f64)>> {
+    let mut empty = vec![];
+    for repeat in 0..field.sizes.repeats {
+        for kind in turns(&BOTH, repeat) {
+            let proxy = Proxy::with(&field.lab.plane, Weather::Fair).await?;
+            let arm = Arm::start_with(field, kind, &proxy.kubeconfig(&field.kubeconfig)?, &[]).await?;
+            tokio::time::sleep(SETTLED).await;
+            empty.push((kind, repeat, arm.memory()?.0));
+            arm.stop().await?;
+        }
+    }
+    Ok(empty)
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -3,7 +3,8 @@
 /// The sizes of one run.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    pub quick: bool,
+    /// Whether it is as much as the page is to tell of.
+    pub whole: bool,
     /// How often each figure is taken.
     pub repeats: usize,
     pub namespaces: usize,
@@ -27,7 +28,7 @@ pub struct Sizes {
 }
 
 const FULL: Sizes = Sizes {
-    quick: false,
+    whole: true,
     repeats: 5,
     namespaces: 50,
     bursts: &[1, 10, 100],
@@ -42,7 +43,7 @@ const FULL: Sizes = Sizes {
 };
 
 const QUICK: Sizes = Sizes {
-    quick: true,
+    whole: false,
     repeats: 1,
     namespaces: 5,
     bursts: &[1, 10],
@@ -57,12 +58,16 @@ const QUICK: Sizes = Sizes {
 };
 
 impl Sizes {
-    /// As the environment asks: `QUICK=1` for all of it in minutes, `FULL=1` for 50,000 leases, `REPEATS=n`.
+    /// As the environment asks: `QUICK=1` for all of it in minutes, `FULL=1` for 50,000 leases, `LEASES=n` for so many, `REPEATS=n`.
     pub fn chosen() -> Self {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty() && value != "0");
         let mut sizes = if set("QUICK").is_some() { QUICK } else { FULL };
         if set("FULL").is_some() {
             sizes.leases = 50_000;
+        }
+        if let Some(leases) = set("LEASES").and_then(|text| text.parse().ok()) {
+            sizes.leases = leases;
+            sizes.whole &= leases >= FULL.leases;
         }
         if let Some(repeats) = set("REPEATS").and_then(|text| text.parse().ok()) {
             sizes.repeats = repeats;

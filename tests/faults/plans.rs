@@ -134,9 +134,9 @@ fn pruned(flow: Flow, key: &str, stage: Stage, fault: Fault) -> Option<&'static 
         _ if what.starts_with("events") && !matches!(fault, Fault::CrashAfter | Fault::Hang | Fault::Answer(500)) => {
             Some("nothing rests on an Event: three kinds of fault stand for all")
         }
-        Fault::Answer(403 | 404 | 422) if script.terms == Terms::Standing && !call::is_of_a_system(key) => {
-            Some("what is refused for good ends no standing credential as it ends a lease: there is nothing to compare it with")
-        }
+        Fault::Answer(403 | 404 | 422) if script.terms == Terms::Standing && !call::is_of_a_system(key) => Some(
+            "what is refused for good ends no standing credential as it ends a lease: there is nothing to compare it with",
+        ),
         Fault::Answer(404) if verb != "create" => Some("a false \"not found\" is no fault but a lie about the store"),
         Fault::Answer(404 | 409 | 422) if reads || asks => Some("no API server answers a question like that"),
         _ => None,
